@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { messageOf } from "@toolyard/service-kit";
 import { backUp } from "@toolyard/storage/backup.ts";
+import { requireBelonging } from "./copying/belonging.ts";
 import { copyFromServers } from "./copying/copy-from-servers.ts";
 import { createProgress } from "./copying/progress.ts";
 import { readInstallation } from "./installation.ts";
@@ -21,6 +22,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
 try {
   const say = (line: string) => void process.stdout.write(`${line}\n`);
   const from = await readInstallation();
+  await requireBelonging(from);
   const { signal } = stopping;
   const fill = (folder: string) => copyFromServers({ from, folder, progress: createProgress(process.stderr), signal });
   const { names, leftOut, completeTo } = await backUp(

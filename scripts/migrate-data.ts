@@ -4,11 +4,12 @@ import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, newId, preconditionFailed } from "@toolyard/service-kit";
-import { ASIDE, storeOptions } from "@toolyard/storage";
+import { ASIDE, COPY_ID, storeOptions } from "@toolyard/storage";
 import { rowsOf } from "@toolyard/storage/backup-manifest.ts";
 import { storeMigrations } from "@toolyard/storage/store-migrations.ts";
 import { tablesOf } from "@toolyard/storage/tables.ts";
 import { UsageError } from "../cli/usage-error.ts";
+import { beforeMove, beginBelonging, noteBelonging, requireBelonging } from "./copying/belonging.ts";
 import { copyToServers } from "./copying/copy-to-servers.ts";
 import { createProgress } from "./copying/progress.ts";
 import { alone, fileOf, readInstallation, storesOf, type Installation } from "./installation.ts";
@@ -21,9 +22,6 @@ interrupted, it goes on when it is run again; Toolyard starts on neither meanwhi
 
   --dry-run    Says what would be copied, also while Toolyard runs, and changes nothing.
 `;
-
-/** The file in DATA_DIR by whose content a copy that goes on knows its data. */
-const COPY_ID = "copy-id";
 
 /** What no server keeps. */
 const STAYING: Record<string, string> = {
@@ -74,10 +72,15 @@ async function run(isDry: boolean): Promise<void> {
     );
   const files = moved.map((store) => fileOf(from, store)).filter((file) => file !== null);
   refuseNewBesideMoved(to, files);
-  if (isDry) return foretell(to, moved, files);
+  if (isDry) {
+    await requireBelonging(beforeMove(from, to));
+    return foretell(to, moved, files);
+  }
   await alone(to, async () => {
+    await beginBelonging(from, to);
     const source = await copyIdOf(dataDir);
     await copyToServers({ from, to, source, progress, signal: stopping.signal });
+    await noteBelonging(to);
     await mkdir(join(dataDir, ASIDE), { recursive: true, mode: 0o700 });
     for (const file of files) await rename(file, join(dataDir, ASIDE, basename(file)));
   });

@@ -9,6 +9,7 @@ import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/p
 import { lockMysqlDatabase } from "@toolyard/storage/mysql/server-lock.ts";
 import { unopenedIn } from "@toolyard/storage/reseal.ts";
 import { restore } from "@toolyard/storage/restore.ts";
+import { beginBelonging, noteBelonging, requireBelonging } from "./copying/belonging.ts";
 import { copyToServers } from "./copying/copy-to-servers.ts";
 import { createProgress } from "./copying/progress.ts";
 import { readInstallation, resealStores, storesOf, type Installation } from "./installation.ts";
@@ -27,8 +28,11 @@ async function toServers(to: Installation, folder: string): Promise<void> {
   const lock = to.database && (await lockMysqlDatabase(to.database));
   try {
     const from = { ...to, dataDir: folder, database: null, mongodb: null };
+    const restored = { ...to, dataDir: folder };
     const progress = createProgress(process.stderr);
-    await copyToServers({ from, to: { ...to, dataDir: folder }, source: `restore ${newId()}`, progress, signal });
+    await beginBelonging(null, restored);
+    await copyToServers({ from, to: restored, source: `restore ${newId()}`, progress, signal });
+    await noteBelonging(restored);
     for (const store of storesOf(from))
       if (store.isEmbeddedOnly ? to.mongodb : to.database) await rm(join(folder, `${store.name}.sqlite`));
     say("What servers keep is there, and was compared.");
@@ -49,6 +53,7 @@ for (const name of ["SIGINT", "SIGTERM"] as const)
   process.on(name, () => stopping.abort(new Error("It was interrupted.")));
 try {
   const to = await readInstallation();
+  await requireBelonging(to);
   const { dataDir, stores } = to;
   const readKeys = parseSecretKeys(process.env);
   const ownKey = givenSecretKey(process.env);

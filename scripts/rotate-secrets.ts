@@ -6,6 +6,7 @@ import { forgetPreviousKey, replaceSecretKey } from "@toolyard/service-kit/ident
 import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { requireSameKey } from "@toolyard/storage";
 import { unopenedIn } from "@toolyard/storage/reseal.ts";
+import { requireBelonging } from "./copying/belonging.ts";
 import { alone, readInstallation, resealStores } from "./installation.ts";
 
 const USAGE = `Usage: npm run rotate-secrets
@@ -34,6 +35,7 @@ try {
       `There is no ${dataDir} with a key in it. Say by DATA_DIR where it is, or set SECRET_KEY.`,
     );
   await alone(installation, async () => {
+    await requireBelonging(installation);
     if (isOwn) await replaceSecretKey(dataDir);
     const [secretKey, ...previousSecretKeys] = await readKeys(dataDir);
     if (previousSecretKeys.length === 0)

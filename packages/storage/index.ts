@@ -8,6 +8,7 @@ export {
 export { openDatabase } from "./open-database.ts";
 export {
   ASIDE,
+  COPY_ID,
   openStore,
   refuseMoved,
   requireSameKey,

@@ -7,6 +7,7 @@ import type { EntitySchema } from "typeorm";
 import type { Database, DatabaseOptions } from "./database.ts";
 import { readMigrations } from "./migration.ts";
 import { openDatabase } from "./open-database.ts";
+import { isNoted, noteOf, noteServer, type DataServer } from "./server-notes.ts";
 
 /** Where an installation keeps its relational stores: on a server, or each in a file in DATA_DIR. */
 export interface StorePlace {
@@ -38,21 +39,31 @@ export interface StoreTables {
 /** The folder in DATA_DIR to which `npm run migrate:data` puts the files that servers keep from then on. */
 export const ASIDE = "before-servers";
 
+/** The file in DATA_DIR by whose content a copy that goes on knows its data. */
+export const COPY_ID = "copy-id";
+
 /**
- * Refuses a store in a file whose data was moved to a server: a new file would be an empty installation beside it.
+ * Refuses a store in a file whose data a server keeps: a new file would be an empty installation beside it.
  * @throws ConfigError
  */
 export function refuseMoved(
   dataDir: string,
   { name, isEmbeddedOnly = false }: Pick<StoreTables, "name" | "isEmbeddedOnly">,
 ): void {
-  const file = join(dataDir, ASIDE, `${name}.sqlite`);
-  if (!existsSync(file)) return;
-  const variable = isEmbeddedOnly ? "MONGODB_URL" : "DATABASE_URL";
-  throw new ConfigError(
-    `${variable}: it is not set, and the data of ${name} was moved to a server, which it named: ${file} is what was in DATA_DIR before. Set it as it was. ` +
-      `To go back to files, without what was written since, move the *.sqlite files of ${ASIDE} to ${dataDir}, and those that are there out of the way first.`,
-  );
+  const variable: DataServer = isEmbeddedOnly ? "MONGODB_URL" : "DATABASE_URL";
+  const [aside, copyId] = [join(dataDir, ASIDE, `${name}.sqlite`), join(dataDir, COPY_ID)];
+  if (existsSync(aside))
+    throw new ConfigError(
+      `${variable}: it is not set, and the data of ${name} was moved to a server, which it named: ${aside} is what was in DATA_DIR before. Set it as it was. ` +
+        `To go back to files, without what was written since, move the *.sqlite files of ${ASIDE} to ${dataDir}, and those that are there out of the way first, and remove ${noteOf(dataDir, variable)}.`,
+    );
+  // Where the file is gone that was moved, the copy's own mark is left, also of versions that noted nothing.
+  const isCopied = existsSync(copyId) && !existsSync(join(dataDir, `${name}.sqlite`));
+  if (isNoted(dataDir, variable) || isCopied)
+    throw new ConfigError(
+      `${variable}: it is not set, and the data of ${name} is on a server, which it named: ${isCopied ? copyId : noteOf(dataDir, variable)} says so. Set it as it was. ` +
+        `To begin without that data, choose another DATA_DIR, or remove the file.`,
+    );
 }
 
 /** Where a store is, and what it is made of. */
@@ -81,6 +92,11 @@ export async function openStore(
       `${file} has data from before DATABASE_URL was set, which would not be there any more. \`npm run migrate:data\` copies all of it to ` +
         "the servers; to begin without it, put the *.sqlite files of DATA_DIR aside.",
     );
-  if (!place.database || tables.isEmbeddedOnly) refuseMoved(place.dataDir, tables);
-  return openDatabase({ ...options, ...storeOptions(place, tables) });
+  const isOnServer = place.database && !tables.isEmbeddedOnly;
+  // Commands that have it to themselves know of both places, and may move it.
+  if (!isOnServer && !options.isAlone) refuseMoved(place.dataDir, tables);
+  const database = await openDatabase({ ...options, ...storeOptions(place, tables) });
+  // A command that has the database to itself may still fail to fill it.
+  if (isOnServer && !options.isAlone) await noteServer(place.dataDir, "DATABASE_URL");
+  return database;
 }

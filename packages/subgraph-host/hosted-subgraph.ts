@@ -53,8 +53,8 @@ export interface SubgraphHost {
     log: EventLog<Payload>;
     tail: EventTail<Payload>;
   };
-  /** The process's MongoDB, if it has one. */
-  mongodb(): Promise<MongodbConnection> | null;
+  /** The process's MongoDB, if it has one. @throws ConfigError as of `Stores.mongodb` */
+  mongodb(): Promise<MongodbConnection | null>;
   /** The process's queue. */
   tasks(): Promise<TaskQueue>;
   /** Runs when the subgraph closes: after its streams have ended, last first, and before its stores close. */
@@ -102,7 +102,7 @@ export async function openSubgraph<Methods extends object = object>(
   let workers: TaskWorker[] = [];
   let jobs: ScheduledJobs | null = null;
   /** Where the subgraph keeps something there. */
-  let mongodb: Promise<MongodbConnection> | null = null;
+  let mongodb: Promise<MongodbConnection | null> | null = null;
   const abort = new AbortController();
 
   async function closeAll(): Promise<void> {
@@ -149,6 +149,7 @@ export async function openSubgraph<Methods extends object = object>(
       schema: buildSubgraphSchema({ typeDefs, resolvers: parts.resolvers as GraphQLResolverMap<unknown> }),
       createContext: parts.createContext,
       async start() {
+        if (await mongodb) await stores.noteMongodb();
         const runners = Object.entries(parts.tasks ?? {}) as [TaskKind, TaskRunner][];
         if (runsTasks && runners.length > 0) {
           const queue = await stores.tasks();
@@ -159,7 +160,8 @@ export async function openSubgraph<Methods extends object = object>(
       },
       async health() {
         const own = databases.map(healthOf);
-        if (mongodb) own.push((await mongodb).health());
+        const connection = await mongodb;
+        if (connection) own.push(connection.health());
         // At once: who asks does not wait for several that are away, one after the other.
         const [stores, others = []] = await Promise.all([Promise.all(own), parts.health?.()]);
         return [...stores, ...(jobs ? [jobs.health()] : []), ...others];

@@ -6,7 +6,8 @@ import type { RedisConnection } from "@toolyard/redis";
 import type { MongodbConnection } from "@toolyard/mongodb";
 import type { Gauge, Logger, ServiceHealth } from "@toolyard/service-kit";
 import type { DatabaseSettings, MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
-import { createSharedClock, openStore, type Database, type StoreTables } from "@toolyard/storage";
+import { createSharedClock, openStore, type Database, type StorePlace, type StoreTables } from "@toolyard/storage";
+import { openInstallationMarks, requireNoMongodb } from "@toolyard/storage/installation-mark.ts";
 import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
 
@@ -26,8 +27,13 @@ export interface Stores {
   createCache(name: string, options: { maxEntries: number; now: () => number }): Cache<string>;
   /** Opens a subgraph's relational store and migrates it. The caller closes it. */
   openDatabase(tables: StoreTables): Promise<Database>;
-  /** The MongoDB for those that can keep their data there, opened when it is first asked for; null: there is none. */
-  mongodb(): Promise<MongodbConnection> | null;
+  /**
+   * The MongoDB for those that can keep their data there, opened when it is first asked for; null: there is none.
+   * @throws ConfigError where it is not this installation's, or there is none and the installation has contents in one
+   */
+  mongodb(): Promise<MongodbConnection | null>;
+  /** Notes that contents are in MongoDB from now on: without it, nothing starts that would keep them there. */
+  noteMongodb(): Promise<void>;
   /** The one task queue of this process, opened when it is first asked for. */
   tasks(): Promise<TaskQueue>;
   /** Of what all of them share; a store has its own. */
@@ -66,8 +72,10 @@ export function createStores(options: {
   const clock = createSharedClock(options);
   const now = options.now ?? clock.now;
   let queue: Promise<TaskQueue> | null = null;
-  let mongodb: Promise<MongodbConnection> | null = null;
-  const openMongodb = () => (settings ? (mongodb ??= connect(settings, logger)) : null);
+  const place = { dataDir, database, logger };
+  let mongodb: Promise<MongodbConnection | null> | null = null;
+  let noted: Promise<void> | null = null;
+  const openMongodb = () => (mongodb ??= connect(settings ?? null, place));
   return {
     kind: database ? "mysql" : "sqlite",
     bus,
@@ -78,11 +86,12 @@ export function createStores(options: {
     createCache: (name, own) =>
       redis ? createRedisCache({ redis, name, parse: z.string().parse }) : createMemoryCache(own),
     async openDatabase(tables) {
-      const opened = await openStore({ dataDir, database, logger }, tables);
+      const opened = await openStore(place, tables);
       await clock.follow(opened);
       return opened;
     },
     mongodb: openMongodb,
+    noteMongodb: () => (noted ??= noteMongodb()),
     tasks: () => (queue ??= openTasks()),
     health: clock.health,
     gauges: async () => (await mongodb)?.gauges() ?? [],
@@ -93,13 +102,34 @@ export function createStores(options: {
     },
   };
 
+  async function noteMongodb(): Promise<void> {
+    await using marks = await openInstallationMarks(place);
+    await marks.pair();
+  }
+
   async function openTasks(): Promise<TaskQueue> {
     return openTaskQueue({ ...options, now, database, mongodb: await openMongodb() });
   }
 }
 
 /** The driver is loaded where it is used. */
-async function connect(settings: MongodbSettings, logger: Logger): Promise<MongodbConnection> {
+async function connect(
+  settings: MongodbSettings | null,
+  place: StorePlace & { logger: Logger },
+): Promise<MongodbConnection | null> {
+  await using marks = await openInstallationMarks(place);
+  if (!settings) {
+    await requireNoMongodb(marks);
+    return null;
+  }
   const { openMongodb } = await import("@toolyard/mongodb");
-  return openMongodb({ settings, name: "stores", logger });
+  const { requireOneInstallation } = await import("./one-installation.ts");
+  const mongodb = await openMongodb({ settings, name: "stores", logger: place.logger });
+  try {
+    await requireOneInstallation({ marks, mongodb });
+    return mongodb;
+  } catch (error) {
+    await mongodb.close();
+    throw error;
+  }
 }

@@ -2,7 +2,7 @@ import { createInProcessBus } from "@toolyard/events";
 import { ToolyardError, newId } from "@toolyard/service-kit";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { describeOnMongodb, ownMongodb } from "@toolyard/testing/mongodb.ts";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { entities, migrationsFolder } from "./database.ts";
 import { largestResult } from "./fixtures/largest-result.ts";
 import { createMongodbTaskResults } from "./task-results.mongodb.ts";
@@ -16,7 +16,8 @@ async function openStores(results: TaskResults) {
   const database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
   onTestFinished(() => database.close());
   const clock = { now: 1_800_000_000_000 };
-  const options = { database, bus: createInProcessBus(), now: () => clock.now };
+  const logger = { error: vi.fn() };
+  const options = { database, bus: createInProcessBus(), logger, now: () => clock.now };
   const store = createSqlTaskStore({ ...options, results });
   async function begin(): Promise<Lease> {
     await store.insert({ kind: "VALIDATION", input: null, requestedById: null });
@@ -24,7 +25,7 @@ async function openStores(results: TaskResults) {
     if (!claimed) throw new Error("There was nothing to claim.");
     return claimed.lease;
   }
-  return { store, begin, clock, withoutResults: createSqlTaskStore(options) };
+  return { store, begin, clock, logger, withoutResults: createSqlTaskStore(options) };
 }
 
 test("a result is there before its task has succeeded: a run whose result cannot be written goes on", async () => {
@@ -91,12 +92,15 @@ describeOnMongodb("results of tasks in MongoDB", () => {
     expect(await count()).toBe(0);
   });
 
-  test("that are gone, or in another MongoDB, are no empty results", async () => {
-    const { store, begin, results, clock } = await open();
+  test("that are gone, or in another MongoDB, are no empty results: callers and the log are told, the log once", async () => {
+    const { store, begin, results, clock, logger } = await open();
     const lease = await begin();
     await store.succeed(lease, { found: 1 });
     await results.trim(clock.now + 1);
-    await expect(store.resultsOf([lease.taskId])).rejects.toThrow(/MONGODB_URL may name another/);
+    const told = { code: "UPSTREAM_UNAVAILABLE", message: expect.stringMatching(/not in MongoDB.*MONGODB_URL/) };
+    await expect(store.resultsOf([lease.taskId])).rejects.toMatchObject(told);
+    await expect(store.resultsOf([lease.taskId])).rejects.toMatchObject(told);
+    expect(logger.error).toHaveBeenCalledExactlyOnceWith({ missing: [expect.any(String)] }, told.message);
   });
 
   test("go after their tasks, those that no task has among them", async () => {

@@ -1,7 +1,7 @@
 import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
-import { readKeptApart } from "@toolyard/mongodb/kept-apart.ts";
+import { createApartReader } from "@toolyard/mongodb/kept-apart.ts";
 import { createSqlJobLeases } from "@toolyard/scheduler";
-import { mapRows, newId } from "@toolyard/service-kit";
+import { mapRows, newId, type Logger } from "@toolyard/service-kit";
 import {
   countByParent,
   deleteInChunks,
@@ -55,11 +55,14 @@ interface TaskStoreOptions {
   bus: WakeUpBus;
   /** Null: results are in the tasks' rows. */
   results?: TaskResults | null;
+  /** Is told of results that are missing. */
+  logger?: Pick<Logger, "error"> | undefined;
   now?: () => number;
 }
 
 export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
-  const { database, bus, results = null, now = Date.now } = options;
+  const { database, bus, results = null, logger, now = Date.now } = options;
+  const readResults = createApartReader({ read: results?.read, what: "results of tasks", logger });
   const events: EventLog<TaskEvent> = createEventLog<TaskEvent>({
     database,
     schema: taskEventSchema,
@@ -113,11 +116,7 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
         where: { id: In([...ids]) },
         select: { id: true, result: true, resultId: true },
       });
-      const apart = await readKeptApart({
-        ids: rows.flatMap(({ resultId }) => resultId ?? []),
-        read: results?.read,
-        what: "results of these tasks",
-      });
+      const apart = await readResults(rows.flatMap(({ resultId }) => resultId ?? []));
       const byId = new Map(rows.map(({ id, result, resultId }) => [id, resultId === null ? result : apart(resultId)]));
       return ids.map((id) => byId.get(id) ?? null);
     },

@@ -55,7 +55,7 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
     });
     const mongodb = await host.mongodb();
     const contents = mongodb ? await openContents(mongodb) : null;
-    const store = createSqlToolStore({ database, events, contents, now });
+    const store = createSqlToolStore({ database, events, contents, logger, now });
     const eventTools = createEventSubjects({
       async read(ids) {
         const byId = new Map((await store.findByIds(ids)).map((tool) => [tool.id, tool]));

@@ -1,6 +1,6 @@
 import type { EventLog } from "@toolyard/events";
-import { readKeptApart } from "@toolyard/mongodb/kept-apart.ts";
-import { newId } from "@toolyard/service-kit";
+import { createApartReader } from "@toolyard/mongodb/kept-apart.ts";
+import { newId, type Logger } from "@toolyard/service-kit";
 import {
   CHUNK_ROWS,
   countByParent,
@@ -22,11 +22,13 @@ export function createSqlToolStore(options: {
   events: EventLog<ToolEventPayload>;
   /** Null: contents of versions are in their rows. */
   contents?: VersionContents | null;
+  /** Is told of contents that are missing. */
+  logger?: Pick<Logger, "error">;
   now?: () => number;
   /** As of createToolSearch: of few texts, tests have many blocks. */
   blockTexts?: number;
 }): ToolStore {
-  const { database, events, contents = null, now = Date.now } = options;
+  const { database, events, contents = null, logger, now = Date.now } = options;
   const tools = () => database.read.getRepository(toolEntity);
   const versions = () => database.read.getRepository(toolVersionEntity);
   const search = createToolSearch(database, options.blockTexts);
@@ -65,10 +67,11 @@ export function createSqlToolStore(options: {
     return outcome;
   }
 
+  const readContents = createApartReader({ read: contents?.read, what: "contents of versions", logger });
+
   /** Rows with their contents, wherever these are. */
   async function whole(rows: readonly ToolVersionRow[]): Promise<ToolVersion[]> {
-    const ids = rows.flatMap(({ contentId }) => contentId ?? []);
-    const contentOf = await readKeptApart({ ids, read: contents?.read, what: "contents of these versions" });
+    const contentOf = await readContents(rows.flatMap(({ contentId }) => contentId ?? []));
     return rows.map(({ contentId, ...row }) =>
       contentId === null ? (row as ToolVersion) : { ...row, ...contentOf(contentId) },
     );

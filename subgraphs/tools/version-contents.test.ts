@@ -5,7 +5,7 @@ import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { describeOnMongodb, ownMongodb } from "@toolyard/testing/mongodb.ts";
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import { createSqlToolStore } from "./tool-store.sql.ts";
 import type { Tool, ToolEventPayload, ToolVersion } from "./tool-store.ts";
@@ -70,9 +70,14 @@ async function openEmbedded(): Promise<Database> {
   return openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
 }
 
-function storeOn(database: Database, contents: VersionContents | null, now = () => NOW) {
+function storeOn(
+  database: Database,
+  contents: VersionContents | null,
+  now = () => NOW,
+  logger: { error(...line: unknown[]): void } = { error: () => undefined },
+) {
   const events = createEventLog<ToolEventPayload>({ database, schema: toolEventSchema, bus: createInProcessBus() });
-  return createSqlToolStore({ database, events, contents, now });
+  return createSqlToolStore({ database, events, contents, logger, now });
 }
 
 const stated = ([key, { id: _id, versionId: _versionId, at: _at, ...said }]: [string, NewContent]) =>
@@ -111,7 +116,8 @@ async function open() {
   const { contents, kept, state } = createContents();
   const database = await openEmbedded();
   onTestFinished(() => database.close());
-  return { database, store: storeOn(database, contents), contents, kept, state };
+  const logger = { error: vi.fn() };
+  return { database, store: storeOn(database, contents, undefined, logger), logger, contents, kept, state };
 }
 
 test("a version whose content cannot be written is not there, nor is its tool", async () => {
@@ -179,7 +185,7 @@ test("stray contents are looked for in parts, until somebody stops it", async ()
 });
 
 test("versions of before stay in their rows and are shown; those in MongoDB are asked for by who has MONGODB_URL", async () => {
-  const { database, store, kept } = await open();
+  const { database, store, logger, kept } = await open();
   const rowsAlone = storeOn(database, null);
   const { tool, version } = toolOf();
   await rowsAlone.insert(tool, version);
@@ -195,7 +201,10 @@ test("versions of before stay in their rows and are shown; those in MongoDB are 
   // The tool is listed all the same.
   expect(await rowsAlone.findByIds([tool.id])).toMatchObject([{ name: "Weather 2", currentNumber: 2 }]);
   kept.clear();
-  await expect(store.findVersion(tool.id, 2)).rejects.toThrow(/MONGODB_URL may name another/);
+  const told = { code: "UPSTREAM_UNAVAILABLE", message: expect.stringMatching(/not in MongoDB.*MONGODB_URL/) };
+  await expect(store.findVersion(tool.id, 2)).rejects.toMatchObject(told);
+  await expect(store.findVersion(tool.id, 2)).rejects.toMatchObject(told);
+  expect(logger.error).toHaveBeenCalledExactlyOnceWith({ missing: [expect.any(String)] }, told.message);
 });
 
 test("a page of versions of many tools takes one reading of contents", async () => {

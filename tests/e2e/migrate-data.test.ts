@@ -1,15 +1,16 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { copyFile, mkdtemp, readFile, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
 import { connectMcp, eventually } from "@toolyard/testing";
 import { noMysql } from "@toolyard/testing/sql-stores.ts";
 import { ownMongodb } from "@toolyard/testing/mongodb.ts";
 import { graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing/toolyard.ts";
 import { expect, onTestFinished, test } from "vitest";
-import { fill, type Sizes } from "../bench/scale/fill.ts";
+import type { Sizes } from "../bench/scale/fill.ts";
 import { HOT, toolId } from "../bench/scale/names.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -26,6 +27,13 @@ const some: Sizes = {
 };
 const mongodbUrl = process.env["TEST_MONGODB_URL"];
 const noServers = noMysql ?? (mongodbUrl === undefined ? "TEST_MONGODB_URL is not set" : null);
+
+/** In a process of its own: libsql keeps files open in one that has closed them, which `migrate:data` would find in use. */
+async function fillElsewhere(dataDir: string): Promise<void> {
+  const module = JSON.stringify(new URL("../bench/scale/fill.ts", import.meta.url).href);
+  const code = `const { fill } = await import(${module}); await fill(...${JSON.stringify([dataDir, none, some])});`;
+  await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", code], { cwd: root });
+}
 
 /** Everything that a user may ask for, and how it is searched and paged. */
 const QUERIES = [
@@ -128,7 +136,7 @@ test.skipIf(noServers !== null)(
     expect(await first.stop()).toBe(0);
     const [users, earlier] = [join(dataDir, "identity.sqlite"), join(dataDir, "earlier")];
     await copyFile(users, earlier);
-    await fill(dataDir, none, some);
+    await fillElsewhere(dataDir);
 
     const embedded = await start();
     const before = await answersOf(embedded, password);
@@ -183,6 +191,9 @@ test.skipIf(noServers !== null)(
     // Nor are they where what was put aside is gone.
     const elsewhere = join(dataDir, "elsewhere");
     await rename(join(dataDir, "before-servers"), elsewhere);
+    await rename(join(dataDir, "copy-id"), join(dataDir, "another"));
+    await expect(start()).rejects.toThrow(/exit code 78[^]*: it is not set, and the data of \w+ is on a server/);
+    await rename(join(dataDir, "another"), join(dataDir, "copy-id"));
     await copyFile(earlier, users);
     expect(await move(servers)).toMatchObject({
       code: 1,

@@ -58,7 +58,7 @@ async function prepare(way: { url(database: string): string }) {
     const client = graphqlClient(toolyard.url, await logIn(toolyard.url, "admin", toolyard.adminPassword));
     return { toolyard, client };
   };
-  return { dataDir, env, start };
+  return { dataDir, database, env, start };
 }
 
 async function healthOf({ url }: { url: string }) {
@@ -216,10 +216,10 @@ describeOnMongodb("Toolyard with its documents in MongoDB", () => {
   );
 
   test(
-    "seals the secrets of versions there with another key; goes back to none without a word, nor leaves documents behind",
+    "seals the secrets of versions there with another key; starts without it, or on an empty one, no more than it leaves documents behind",
     () =>
       withWayToMongodb(async (way) => {
-        const { dataDir, env, start } = await prepare(way);
+        const { dataDir, database, env, start } = await prepare(way);
         const first = await start({ RATE_LIMIT_ENABLED: "false" });
         const { createTool: earlier } = await first.client.query<{ createTool: { id: string } }>(CREATE, {
           input: { name: "Earlier", description: "", launch: { stdio: { command: "earlier" } } },
@@ -268,10 +268,21 @@ describeOnMongodb("Toolyard with its documents in MongoDB", () => {
         });
         await third.toolyard.stop();
 
-        const without = await start({ RATE_LIMIT_ENABLED: "false" });
-        const { errors } = await without.client.send(VERSIONS, { id: createTool.id });
-        expect(errors).toMatchObject([{ message: expect.stringContaining("MONGODB_URL") }]);
-        await without.toolyard.stop();
+        await expect(start({ RATE_LIMIT_ENABLED: "false" })).rejects.toThrow(
+          /exit code 78[^]*MONGODB_URL: it is not set/,
+        );
+        // Nor is an empty one taken for a new one, also where the installation is from before there were marks.
+        const empty = { ...env, MONGODB_URL: way.url(newId()) };
+        const refused = /exit code 78[^]*MONGODB_URL: the database that it names has none of the contents that/;
+        await expect(start(empty)).rejects.toThrow(refused);
+        for (const mark of ["installation-id", "servers"]) await rm(join(dataDir, mark), { recursive: true });
+        await expect(start(empty)).rejects.toThrow(refused);
+        await (await database.open()).connection.collection("toolyard_installation").drop();
+        const last = await start();
+        expect(await last.client.query(VERSIONS, { id: createTool.id })).toMatchObject({
+          tool: { launch: { command: "node" } },
+        });
+        await last.toolyard.stop();
       }),
     240_000,
   );

@@ -74,6 +74,10 @@ test.skipIf(noServers !== null)(
       for (; !isOver; written += 1) await admin.query(CREATE, { i: { ...input(`w${written}`), description: "other" } });
     })();
     await eventually("writes", () => written > 2);
+    expect(await run("backup", "original", { DATABASE_URL: first.DATABASE_URL })).toMatchObject({
+      code: 1,
+      said: expect.stringMatching(/MONGODB_URL: it is not set/),
+    });
     const backup = await run("backup", "original", first);
     isOver = true;
     await writing;
@@ -98,12 +102,25 @@ test.skipIf(noServers !== null)(
       said: expect.stringMatching(/has data of its own/),
     });
     const second = await servers();
+    // One that belongs to the original is left alone, whatever would come to it.
+    for (const half of [{ DATABASE_URL: second.DATABASE_URL }, {}])
+      expect(await run("restore", "others", { ...half, MONGODB_URL: first.MONGODB_URL })).toMatchObject({
+        code: 1,
+        said: expect.stringMatching(/belongs to another installation/),
+      });
     expect(await run("restore", "others", second)).toMatchObject({
       code: 0,
       said: expect.stringMatching(/was compared/),
     });
     expect((await readdir(join(folder, "others"))).filter((name) => name.endsWith(".sqlite"))).toEqual([]);
     await same(await start("others", second));
+    await expect(start("others", { ...second, MONGODB_URL: first.MONGODB_URL })).rejects.toThrow(
+      /exit code 78[^]*belongs to another installation/,
+    );
+    await expect(start("others", { MONGODB_URL: second.MONGODB_URL })).rejects.toThrow(
+      /exit code 78[^]*DATABASE_URL: it is not set/,
+    );
+    await same(await start("original", first));
   },
   240_000,
 );

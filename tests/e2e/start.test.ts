@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { chmod, chown, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { eventually, freePort } from "@toolyard/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
@@ -96,19 +96,29 @@ describe("DATA_DIR", () => {
       expect(await refusal(part, given)).toEqual({ code: 1, said: expect.stringMatching(message) });
   });
 
-  test("whose data was moved to a server is refused without the variable that names it, and no empty one is made", async () => {
-    const aside = below("data", "before-servers");
-    const stores = ["deployments", "idempotency", "identity", "knowledge", "tasks", "tools"];
-    await mkdir(aside, { recursive: true, mode: 0o700 });
-    for (const store of stores) await writeFile(join(aside, `${store}.sqlite`), "", { mode: 0o600 });
-    for (const part of ["standalone", "identity", "deployments"] as const) {
-      const { child, printed } = begin(part, { PROXY_CREDENTIAL: "a.b.c", SUBGRAPH_URLS: urlsOf(() => 9_999) });
-      const [code] = (await once(child, "close")) as [number | null];
-      expect(printed()).toMatch(/^(DATABASE|MONGODB)_URL: it is not set, and the data of \w+ was moved to a server/m);
-      expect(code).toBe(78);
-      expect((await readdir(below("data"))).filter((name) => name.includes(".sqlite"))).toEqual([]);
-    }
-  });
+  const stores = ["deployments", "idempotency", "identity", "knowledge", "tasks", "tools"];
+  test.each([
+    ["as before-servers says", stores.map((store) => `before-servers/${store}.sqlite`)],
+    ["as the mark of its copy says, where before-servers is gone", ["copy-id"]],
+    ["as the notes of its servers say", ["servers/DATABASE_URL", "servers/MONGODB_URL"]],
+  ])(
+    "whose data is on a server, %s, is refused without the variable that names it, and no empty one is made",
+    async (_says, files) => {
+      for (const file of files) {
+        await mkdir(dirname(below("data", file)), { recursive: true, mode: 0o700 });
+        await writeFile(below("data", file), "", { mode: 0o600 });
+      }
+      for (const part of ["standalone", "identity", "deployments"] as const) {
+        const { child, printed } = begin(part, { PROXY_CREDENTIAL: "a.b.c", SUBGRAPH_URLS: urlsOf(() => 9_999) });
+        const [code] = (await once(child, "close")) as [number | null];
+        expect(printed()).toMatch(
+          /^(DATABASE|MONGODB)_URL: it is not set, and the data of \w+ (was moved to|is on) a server/m,
+        );
+        expect(code).toBe(78);
+        expect((await readdir(below("data"))).filter((name) => name.includes(".sqlite"))).toEqual([]);
+      }
+    },
+  );
 
   test.runIf(process.getuid?.() === 0)(
     "that this user may not write to, or what lies in it, is refused by its name",
