@@ -16,6 +16,7 @@ import {
   type ServiceHealth,
 } from "@toolyard/service-kit";
 import { createScheduler, type Scheduler } from "@toolyard/scheduler";
+import { createClockWatch } from "@toolyard/service-kit/identity/clock-watch.ts";
 import { createSealer } from "@toolyard/service-kit/identity/sealing.ts";
 import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { CreateTokenBuckets } from "@toolyard/rate-limits";
@@ -159,6 +160,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       }),
   });
 
+  const watch = createClockWatch({ logger, who: "a part that asks the gateway" });
   const identity =
     "secretKeys" in options
       ? createToolyardIdentity({
@@ -166,8 +168,16 @@ export function createGateway(options: GatewayOptions): Gateway {
           secretKeys: options.secretKeys,
           count: metrics.caches.of("credentials"),
           logger,
+          now,
+          watch,
         })
-      : { authenticator: options.authenticator, start: () => undefined, close: async () => undefined };
+      : {
+          authenticator: options.authenticator,
+          now,
+          health: () => [],
+          start: () => undefined,
+          close: async () => undefined,
+        };
   const { authenticator } = identity;
   const scopesOf = "authenticator" in options ? options.authenticator.scopesOf : () => undefined;
 
@@ -273,7 +283,11 @@ export function createGateway(options: GatewayOptions): Gateway {
   });
   const { scheduler = createScheduler({ logger, schedule: config.jobsSchedule, now }) } = options;
   const jobs = scheduler.add([idempotency.job]);
-  const health = () => checkHealth({ checks: [...healthChecks, async () => [jobs.health()]], notes });
+  const health = () =>
+    checkHealth({
+      checks: [...healthChecks, async () => [jobs.health(), ...watch.health(), ...identity.health()]],
+      notes,
+    });
 
   return {
     graph,
@@ -290,7 +304,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         protocols,
         persisted,
         idempotency,
-        proxy: proxyOf(options),
+        proxy: proxyOf(options, identity.now),
         page: config.introspection ? createGraphiqlPage({ login: "secretKeys" in options }) : null,
         authenticate: (request, given = {}) => authenticateOnce(given, request),
         identify: (request) => identify({}, request),
@@ -356,19 +370,19 @@ function jwksOf(options: IdentityOptions): (() => Promise<JSONWebKeySet>) | null
 /** How long the proxy believes one token; it is renewed halfway. */
 const PASSAGE_TOKEN_SECONDS = 3_600;
 
-function proxyOf(options: GatewayOptions): ProxyAccess | null {
+function proxyOf(options: GatewayOptions, now: () => number): ProxyAccess | null {
   if (!("secretKeys" in options) || options.proxyAddress === undefined) return null;
   const { config, proxyAddress: url } = options;
   const [secretKey = ""] = options.secretKeys;
-  const signer = createTokenSigner({ secretKey });
+  const signer = createTokenSigner({ secretKey, now });
   let token: Promise<string> | null = null;
   let renewAt = 0;
   return {
     url,
     prefix: prefixOf(config.proxyUrl),
     token() {
-      if (token && Date.now() < renewAt) return token;
-      renewAt = Date.now() + (PASSAGE_TOKEN_SECONDS / 2) * 1_000;
+      if (token && now() < renewAt) return token;
+      renewAt = now() + (PASSAGE_TOKEN_SECONDS / 2) * 1_000;
       token = signer.serviceToken("gateway", ["internal:passage"], PASSAGE_TOKEN_SECONDS);
       return token;
     },

@@ -126,7 +126,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       await clock.follow(database);
       return database;
     });
-    const signer = createTokenSigner({ secretKey, previousSecretKeys });
+    const signer = createTokenSigner({ secretKey, previousSecretKeys, now: clock.now });
     /** One for each subgraph: a header sent to one is worth nothing at another. */
     const headersFor = (subgraph: string) =>
       createCallerHeaders({

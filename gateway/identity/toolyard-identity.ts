@@ -1,5 +1,5 @@
 import type { CacheCount } from "@toolyard/cache";
-import { createIdentityClient } from "@toolyard/identity-client";
+import { createIdentityClient, createIdentityClock } from "@toolyard/identity-client";
 import {
   GATEWAY_AUDIENCE,
   createCallerHeaderVerifier,
@@ -7,12 +7,19 @@ import {
   createTokenVerifier,
   type GraphClient,
   type Logger,
+  type ServiceHealth,
 } from "@toolyard/service-kit";
+import type { ClockWatch } from "@toolyard/service-kit/identity/clock-watch.ts";
+import { clockHealth } from "@toolyard/service-kit/process/measured-clock.ts";
 import type { Authenticator } from "./authentication.ts";
 
 /** Callers as Toolyard's identity subgraph knows them. */
 export interface ToolyardIdentity {
   authenticator: Authenticator;
+  /** Epoch ms by the clock of tokens. */
+  now(): number;
+  /** `clock`, where this host's differs from it. */
+  health(): ServiceHealth[];
   /** Follows revocations until `close`. */
   start(): void;
   close(): Promise<void>;
@@ -31,13 +38,19 @@ export function createToolyardIdentity(options: {
   /** Whether a credential was known. */
   count: CacheCount;
   logger: Logger;
+  /** Epoch milliseconds by the clock of all who sign calls to the gateway. */
+  now: () => number;
+  watch: ClockWatch;
 }): ToolyardIdentity {
-  const { graph, secretKeys, count, logger } = options;
-  const verifyCallerHeader = createCallerHeaderVerifier({ secretKeys, audience: GATEWAY_AUDIENCE });
+  const { graph, secretKeys, count, logger, now, watch } = options;
+  const verifyCallerHeader = createCallerHeaderVerifier({ secretKeys, audience: GATEWAY_AUDIENCE, now, watch });
+  const as = createServiceCaller("gateway", ["internal:introspect", "internal:revocations"]);
+  const clock = createIdentityClock({ graph, as });
   const { authenticate, onRevoked, start, close } = createIdentityClient({
     graph,
-    as: createServiceCaller("gateway", ["internal:introspect", "internal:revocations"]),
-    verifier: createTokenVerifier({ keys: { secretKeys } }),
+    as,
+    verifier: createTokenVerifier({ keys: { secretKeys }, now: clock.now }),
+    clock,
     takesTickets: true,
     count,
     logger,
@@ -48,6 +61,12 @@ export function createToolyardIdentity(options: {
       authenticateHeader: async (header) => (await verifyCallerHeader(header)).caller,
       onRevoked,
     },
+    now: clock.now,
+    health: () =>
+      clockHealth(
+        clock.aheadMs(),
+        (difference) => `A gateway's clock is ${difference} identity's, by which credentials are judged.`,
+      ),
     start,
     close,
   };

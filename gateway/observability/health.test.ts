@@ -154,6 +154,29 @@ describe("a part over HTTP", () => {
     ]);
   });
 
+  test("that is a subgraph on a host whose clock differs is degraded, and says by how much", async () => {
+    let aheadMs = 0;
+    const url = await served((_request, response) => {
+      const timestamp = new Date(Date.now() + aheadMs).toISOString();
+      response.end(JSON.stringify({ timestamp, services: [health("clock", "degraded", false, "It is far off.")] }));
+    });
+    const check = () => checkRemoteSubgraph("tools", url, "SUBGRAPH_URLS");
+    expect(await check()).toMatchObject([{ detail: "tools: It is far off." }, { name: "clock" }]);
+    for (const [ms, difference] of [
+      [120_000, "ahead of"],
+      [-120_000, "behind"],
+    ] as const) {
+      aheadMs = ms;
+      const sentence = new RegExp(`^The clock of tools's host is 1[12]\\d s ${difference} this gateway's\\.`);
+      const detail = expect.stringMatching(sentence) as unknown;
+      expect(await check()).toMatchObject([
+        { name: "tools", status: "degraded", detail },
+        { name: "clock", status: "degraded", essential: false, detail },
+        { name: "clock", detail: "tools: It is far off." },
+      ]);
+    }
+  });
+
   test("of a third party is asked by GraphQL, and may refuse the operation", async () => {
     const bodies: string[] = [];
     const url = await served((request, response) => {

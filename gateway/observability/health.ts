@@ -7,6 +7,7 @@ import {
   type ServiceHealth,
   type Subgraph,
 } from "@toolyard/service-kit";
+import { clockHealth } from "@toolyard/service-kit/process/measured-clock.ts";
 import { parseJson } from "@toolyard/service-kit/json.ts";
 import { z } from "zod";
 
@@ -108,6 +109,8 @@ export async function checkHttp(
 }
 
 const subgraphReport = z.object({
+  /** By the clock of its host. */
+  timestamp: z.iso.datetime().exactOptional(),
   services: z.array(
     z.object({
       name: z.string(),
@@ -128,16 +131,34 @@ export async function checkRemoteSubgraph(
 ): Promise<ServiceHealth[]> {
   let parts: ServiceHealth[] = [];
   const check = async () => {
+    const begun = Date.now();
     const response = await ask(url, variable, {}, SUBGRAPH_ANSWER_MS);
+    const ended = Date.now();
     const report = subgraphReport.safeParse(parseJson(response.text));
     if (!report.success) throw strangeAnswer(response.status, variable);
-    // Others may have what they need.
-    parts = report.data.services.map((part) => ({ ...part, essential: false }));
+    const { timestamp, services } = report.data;
+    parts = [
+      // The first, since it was measured.
+      ...(timestamp === undefined ? [] : clockOf(name, Date.parse(timestamp), begun, ended)),
+      ...services.map((part) => ({
+        ...part,
+        // Others may have what they need.
+        essential: false,
+        // Of a host that others are not on.
+        ...(part.name === "clock" && { detail: `${name}: ${part.detail}` }),
+      })),
+    ];
   };
   const self = await measureHealth(name, check, { essential, timeoutMs: SUBGRAPH_ANSWER_MS + 100 });
   if (self.status !== "healthy") return [self];
   const [{ status, detail }] = await checkSubgraph({ name, health: async () => parts });
   return [{ ...self, status, ...(detail !== undefined && { detail }) }, ...parts];
+}
+
+/** `clock`, where the time of an answer cannot be between when it was asked for and when it came. */
+function clockOf(name: string, time: number, begun: number, ended: number): ServiceHealth[] {
+  const aheadMs = time < begun ? time - begun : Math.max(0, time - ended);
+  return clockHealth(aheadMs, (difference) => `The clock of ${name}'s host is ${difference} this gateway's.`);
 }
 
 /** Whether a third-party subgraph answers GraphQL at all. */

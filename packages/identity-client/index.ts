@@ -1,2 +1,2 @@
-export { createIdentityClient, type IdentityClient } from "./identity-client.ts";
+export { createIdentityClient, createIdentityClock, type IdentityClient } from "./identity-client.ts";
 export { createKeySet } from "./key-set.ts";

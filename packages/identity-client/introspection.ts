@@ -49,6 +49,8 @@ export interface IdentityService {
    * @throws when identity does not answer in time
    */
   endOfRevocations(signal: AbortSignal): Promise<string>;
+  /** Epoch ms by identity's clock. @throws when identity does not answer in time */
+  time(): Promise<number>;
   /**
    * Revocations after a place in the log ("0": all that it has), then new ones; throws when the stream breaks.
    * @throws ToolyardError with `extensions.oldestSequence` where the log no longer reaches back to `after`, and with
@@ -60,6 +62,7 @@ export interface IdentityService {
 const INTROSPECT = `query Introspect($credential: String!, $question: String!) { introspectCredential(credential: $credential, question: $question) {
   active subject role scopes toolIds expiresAt apiKeyId tokenId issuedAt } }`;
 const LOG = "query RevocationLog { revocationLog { oldestSequence latestSequence } }";
+const TIME = "query IdentityTime { identityTime }";
 const REVOCATIONS = `subscription Revocations($after: String) { credentialsRevoked(after: $after) {
   sequence at tokenId apiKeyId userId } }`;
 const ASK_MS = 3_000;
@@ -79,6 +82,10 @@ export function createIdentityService({ graph, as }: { graph: GraphClient; as: C
       const { oldestSequence, latestSequence } = z.object({ revocationLog: logRange }).parse(data).revocationLog;
       // All that it had was trimmed away.
       return oldestSequence === latestSequence ? "0" : latestSequence;
+    },
+    async time() {
+      const data = await graph.query({ query: TIME, as, signal: AbortSignal.timeout(ASK_MS) });
+      return z.object({ identityTime: time }).parse(data).identityTime;
     },
     async *revocations(after, signal) {
       for await (const data of graph.subscribe({ query: REVOCATIONS, variables: { after }, as, signal }))

@@ -37,7 +37,7 @@ export function createKeySet(options: {
   let last: { at: number; failed: unknown } | null = null;
 
   function use(keys: JSONWebKeySet): void {
-    verifier = createTokenVerifier({ keys });
+    verifier = createTokenVerifier({ keys, now });
     ids = new Set(keys.keys.flatMap(({ kid }) => (kid === undefined ? [] : [kid])));
     const text = JSON.stringify(keys);
     if (text === current) return;

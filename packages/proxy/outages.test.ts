@@ -48,6 +48,17 @@ const routesOf = ({ proxy }: RunningProxy) => proxy.health()["routes"] as { vers
 const isConnected = ({ proxy }: RunningProxy) => proxy.health().connected === true;
 
 describe("credentials", () => {
+  test("are judged by identity's clock, and health says how far this host's is from it", async () => {
+    controlPlane.setClock(Date.now);
+    clock.now += 7_200_000;
+    const apart = await start();
+    expect(await statusWith(apart, await controlPlane.accessToken("ada"))).toBe(200);
+    expect(apart.proxy.health()).toMatchObject({
+      status: "degraded",
+      clock: expect.stringMatching(/7\d\d\d s ahead of identity's/) as unknown,
+    });
+  });
+
   test("an API key is asked about once in 30 s", async () => {
     const proxy = await start();
     expect(await Promise.all([statusWith(proxy, KEY), statusWith(proxy, KEY)])).toEqual([200, 200]);

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { ToolyardError, anonymous, createSealer, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
+import { clockHealth } from "@toolyard/service-kit/process/measured-clock.ts";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
-import { createIdentityClient, createKeySet } from "@toolyard/identity-client";
+import { createIdentityClient, createIdentityClock, createKeySet } from "@toolyard/identity-client";
 import { createBusyReplicas } from "./routing/busy-replicas.ts";
 import { createCalls } from "./calls/calls.ts";
 import type { ProxyConfig } from "./config.ts";
@@ -55,11 +56,11 @@ export async function createProxy(options: {
   /** For tests: how usage is batched. */
   usageBatch?: { batchRecords?: number; batchMs?: number };
 }): Promise<Proxy> {
-  const { config, logger, requestLog = noRequestLog, now = Date.now, usageBatch } = options;
+  const { config, logger, requestLog = noRequestLog, now: own = Date.now, usageBatch } = options;
   const directory = join(config.dataDir, "proxy");
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const keysFile = createStateFile({ path: join(directory, "jwks.json"), schema: keySetSchema });
-  const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger, now });
+  const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger, now: own });
   const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");
   const routesFile = createRoutesFile({
     path: join(directory, "routes.json"),
@@ -100,6 +101,8 @@ export async function createProxy(options: {
     },
     logger,
   });
+  const clock = createIdentityClock({ graph: controlPlane.graph, as: proxyCaller, own });
+  const { now } = clock;
   const delivery = startUsageDelivery({ journal, send: (batch) => controlPlane.recordUsage(batch), logger });
   const keys = createKeySet({
     fetchKeys: () => controlPlane.fetchKeys(),
@@ -123,7 +126,7 @@ export async function createProxy(options: {
     verifier: keys,
     count: metrics.caches.of("credentials"),
     logger,
-    now,
+    clock,
   });
   const shares = createSharedAccess({
     graph: controlPlane.graph,
@@ -169,13 +172,18 @@ export async function createProxy(options: {
   function health(): ProxyHealth {
     const known = routes.version() !== null;
     const spool = journal.stats();
-    const isWhole = controlPlane.connected() && spool.waiting === 0;
+    const [apart] = clockHealth(
+      clock.aheadMs(),
+      (difference) => `This host's clock is ${difference} identity's, by which credentials are judged.`,
+    );
+    const isWhole = controlPlane.connected() && spool.waiting === 0 && !apart;
     return {
       status: !known || draining ? "unhealthy" : isWhole ? "healthy" : "degraded",
       routes: { version: routes.version(), count: routes.count(), live },
       connected: controlPlane.connected(),
       calls: { running: calls.active() - calls.streams(), streams: calls.streams() },
       spool,
+      ...(apart && { clock: apart.detail }),
     };
   }
 

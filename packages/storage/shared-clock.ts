@@ -29,7 +29,11 @@ export function createSharedClock(options: { own?: () => number } = {}): SharedC
       clock.start();
     },
     health: () =>
-      clockHealth(clock.aheadMs(), "the clock of the server of DATABASE_URL, by which all that is shared goes."),
+      clockHealth(
+        clock.aheadMs(),
+        (difference) =>
+          `This host's clock is ${difference} that of the server of DATABASE_URL, by which all that is shared goes.`,
+      ),
     close: clock.close,
   };
 }

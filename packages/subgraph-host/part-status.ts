@@ -28,7 +28,12 @@ export function createPartStatus({ health, gauges, metricsToken, draining }: Par
     async sendHealth(response: ServerResponse): Promise<void> {
       const services = await health();
       const healthy = isHealthy(services);
-      send(response, healthy ? 200 : 503, { status: healthy ? "healthy" : "unhealthy", services });
+      send(response, healthy ? 200 : 503, {
+        status: healthy ? "healthy" : "unhealthy",
+        // By this host's own clock: whoever asks compares it.
+        timestamp: new Date().toISOString(),
+        services,
+      });
     },
     /** As the gateway's: whether it may be asked. */
     async sendReadiness(response: ServerResponse): Promise<void> {

@@ -78,7 +78,7 @@ export async function openPart<Config>(
   const secretKeys = await readSecretKeys(dataDir);
   await requireSameKey({ ...process, logger }, secretKeys);
   const [current, ...previous] = secretKeys;
-  const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous });
+  const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous, now: () => stores.now() });
   const graph = createHttpGraphClient({ gatewayUrl, headersOf: signedBy(signer) });
   lifetime.onShutdown("graph client", () => graph.close());
   const redis = process.redis && openRedis({ settings: process.redis, name, logger });

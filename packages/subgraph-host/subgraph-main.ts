@@ -1,4 +1,5 @@
 import type { Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
+import { createClockWatch } from "@toolyard/service-kit/identity/clock-watch.ts";
 import { createCallerHeaderVerifier } from "@toolyard/service-kit/identity/tokens.ts";
 import type { Environment } from "@toolyard/service-kit/process/config.ts";
 import type { ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
@@ -41,7 +42,8 @@ export async function runSubgraph<Config = undefined>(options: {
   await runProcess(async (lifetime) => {
     const part = await openPart({ name, defaultPort, env, parseConfig }, lifetime);
     const { allowedHosts, host, metricsToken } = part.process;
-    const { logger, secretKeys } = part.options;
+    const { logger, secretKeys, stores } = part.options;
+    const watch = createClockWatch({ logger, who: "a gateway that asks here" });
     const subgraph = await create({
       ...part.options,
       listen: { host, port: part.port },
@@ -51,14 +53,14 @@ export async function runSubgraph<Config = undefined>(options: {
     const server = await serveSubgraph({
       subgraph: {
         ...subgraph,
-        health: async () => (await Promise.all([subgraph.health(), part.health()])).flat(),
+        health: async () => [...(await Promise.all([subgraph.health(), part.health()])).flat(), ...watch.health()],
         gauges: async () => [...((await subgraph.gauges?.()) ?? []), ...(await part.gauges())],
       },
       host,
       port: part.port,
       allowedHosts,
       metricsToken,
-      verifyCaller: createCallerHeaderVerifier({ secretKeys, audience: name }),
+      verifyCaller: createCallerHeaderVerifier({ secretKeys, audience: name, now: stores.now, watch }),
       draining: lifetime.draining,
       logger,
     });

@@ -72,6 +72,12 @@ async function ask(headers: Record<string, string>, query = "{ text }"): Promise
   return { status: response.status, text: await response.text() };
 }
 
+/** The first line of the answer to who wants a WebSocket. */
+const upgrade = (caller = "") =>
+  firstLineOf(
+    `GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n${caller}\r\n`,
+  );
+
 /** The first line of what comes back for bytes. */
 async function firstLineOf(bytes: string): Promise<string> {
   const socket = connect(port, "127.0.0.1");
@@ -152,6 +158,23 @@ test("one signed for another part is refused, as what is not signed by Toolyard 
   expect(await ask({ ...JSON_TYPE, [CALLER_HEADER]: "x.y.z" })).toMatchObject({ status: 401 });
 });
 
+test("one that is right but for its time is no fault of the caller's: the clocks of two hosts differ", async () => {
+  const later = createTokenSigner({ secretKey, now: () => Date.now() + 7_200_000 });
+  const header = await later.callerHeader(createUserCaller("u1", "VIEWER"), "tools");
+  const answer = await ask({ ...JSON_TYPE, [CALLER_HEADER]: header });
+  expect(answer.status).toBe(503);
+  expect(JSON.parse(answer.text)).toMatchObject({
+    errors: [{ message: expect.stringMatching(/7[12]\d\d s apart/), extensions: { code: "UPSTREAM_UNAVAILABLE" } }],
+  });
+  expect(await upgrade(`${CALLER_HEADER}: ${header}\r\n`)).toMatch(/ 503 /);
+});
+
+test("its health says what time it is there", async () => {
+  const response = await fetch(new URL("/health", server.url));
+  const { timestamp } = (await response.json()) as { timestamp: string };
+  expect(Math.abs(Date.parse(timestamp) - Date.now())).toBeLessThan(60_000);
+});
+
 test("a header that was signed for a query is good for no mutation", async () => {
   for (const query of ["mutation { write }", "mutation A { write } query B { text }"]) {
     expect(await ask({ ...JSON_TYPE, ...(await signedFor("tools")) }, query)).toMatchObject({
@@ -200,10 +223,6 @@ test("of strangers' documents little is read, nothing of the schema is told, and
   expect(await ask(JSON_TYPE, `{ text(of: "${"x".repeat(70_000)}") }`)).toMatchObject({ status: 413 });
   expect((await ask(JSON_TYPE, `{ ${"text ".repeat(2_000)} }`)).text).toContain("tokens");
   expect((await ask(JSON_TYPE, "{ __schema { types { name } } }")).text).toContain("introspection");
-  const upgrade = (caller = "") =>
-    firstLineOf(
-      `GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n${caller}\r\n`,
-    );
   expect(await upgrade()).toMatch(/ 401 /);
   expect(await upgrade(`${CALLER_HEADER}: x\r\n`)).toMatch(/ 401 /);
   expect(await upgrade(`${CALLER_HEADER}: ${(await signedFor("tools"))[CALLER_HEADER]}\r\n`)).toMatch(/ 101 /);

@@ -183,7 +183,9 @@ export async function serveSubgraph(options: {
       send(response, 200, await answer(request, requestId));
     } catch (error) {
       const problem = problemDetails(error, requestId);
-      if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
+      // Clocks that differ, and a database that is away, have lines of their own.
+      if (problem.status >= 500 && problem.code !== "UPSTREAM_UNAVAILABLE")
+        logger.error({ err: error, request_id: requestId }, "a request failed");
       if (problem.code === "PAYLOAD_TOO_LARGE") await discardBody(request, STRANGERS.maxBodyBytes);
       if (path === "/graphql")
         sendErrors(graphqlStatusOf(problem.code, problem.retry_after_seconds), problem.detail, problem.code);
@@ -202,7 +204,8 @@ export async function serveSubgraph(options: {
       if (!(await senderOf(request)).isSigned) return void refuse("401 Unauthorized");
     } catch (error) {
       logger.debug({ reason: messageOf(error) }, "a socket's caller header does not verify");
-      return void refuse("401 Unauthorized");
+      const isUnjudged = error instanceof ToolyardError && error.code === "UPSTREAM_UNAVAILABLE";
+      return void refuse(isUnjudged ? "503 Service Unavailable" : "401 Unauthorized");
     }
     sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit("connection", opened, request));
   }

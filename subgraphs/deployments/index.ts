@@ -139,7 +139,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       secrets,
       logger,
     });
-    const signer = createTokenSigner({ secretKey, previousSecretKeys });
+    const signer = createTokenSigner({ secretKey, previousSecretKeys, now: host.now });
     const otherHosts = createOtherHosts({ store, agent, signer, logger, now });
     host.onClose(() => otherHosts.close());
     const busyReplicas = createBusyReplicas({

@@ -26,6 +26,8 @@ export interface Introspection {
 export interface IntrospectionService {
   /** Never throws for a bad credential: it is not active. @throws ToolyardError FORBIDDEN unless a service asks. */
   introspect(caller: Caller, credential: string): Promise<Introspection>;
+  /** Epoch ms, by which credentials are issued and judged. @throws ToolyardError FORBIDDEN unless a service asks. */
+  time(caller: Caller): number;
   /** @throws ToolyardError UNAUTHENTICATED, FORBIDDEN */
   createStreamTicket(caller: Caller): Promise<{ ticket: string; expiresIn: number }>;
 }
@@ -107,6 +109,10 @@ export function createIntrospectionService(options: {
   }
 
   return {
+    time(caller) {
+      caller.require("internal:revocations");
+      return now();
+    },
     async introspect(caller, credential) {
       caller.require("internal:introspect");
       const opaque = readCredential(credential);

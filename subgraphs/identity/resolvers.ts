@@ -19,6 +19,7 @@ export const resolvers: Resolvers = {
     users: (_, { search, ...page }, { services, caller }) => services.users.list(caller, page, search ?? null),
     introspectCredential: (_, { credential }, { services, caller }) =>
       services.introspection.introspect(caller, credential),
+    identityTime: (_, __, { services, caller }) => services.introspection.time(caller),
     revocationLog: (_, __, { services, caller }) => services.revocations.range(caller),
   },
   Mutation: {

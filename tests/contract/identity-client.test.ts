@@ -1,4 +1,4 @@
-import { createIdentityClient } from "@toolyard/identity-client";
+import { createIdentityClient, createIdentityClock } from "@toolyard/identity-client";
 import {
   identityClientContract,
   type IdentityClientFixture,
@@ -37,7 +37,11 @@ function over(open: (installation: IdentityInstallation) => Promise<Transport & 
       as: createServiceCaller("verifier", PERMISSIONS),
       verifier: createTokenVerifier({ keys: { secretKeys: SECRET_KEYS } }),
       logger: createLogger({ level: "silent", name: "test" }),
-      now: installation.identity.now,
+      clock: {
+        ...createIdentityClock({ graph, as: createServiceCaller("verifier", PERMISSIONS) }),
+        now: installation.identity.now,
+        measure: async () => undefined,
+      },
     });
     const serviceToken = () => signer.serviceToken("verifier", PERMISSIONS, 60);
     const fixture: IdentityClientFixture = { ...actionsIn(installation), serviceToken, client, cut, mend };
@@ -70,6 +74,31 @@ describe("a verifier over HTTP, with a caller header", () => overHttp(signedBy(s
 
 describe("a verifier over HTTP, with a service's token", () =>
   overHttp(async () => ({ authorization: `Bearer ${await signer.serviceToken("verifier", PERMISSIONS, 60)}` })));
+
+test.each([7_200_000, -7_200_000])(
+  "a verifier whose host's clock is %i ms ahead judges credentials by identity's",
+  async (aheadMs) => {
+    await using installation = await startIdentityInstallation();
+    const { identity, gateway } = installation;
+    const common = { graph: gateway.graph, as: createServiceCaller("verifier", PERMISSIONS) };
+    const clock = createIdentityClock({ ...common, own: () => Date.now() + aheadMs });
+    const client = createIdentityClient({
+      ...common,
+      clock,
+      verifier: createTokenVerifier({ keys: { secretKeys: SECRET_KEYS }, now: clock.now }),
+      logger: createLogger({ level: "silent", name: "test" }),
+    });
+    client.start();
+    const { accessToken } = await identity.register("ada");
+    const authenticate = async () => client.authenticate(`Bearer ${accessToken}`);
+    expect(await authenticate()).toMatchObject({ kind: "user" });
+    expect(clock.aheadMs()).toBeCloseTo(aheadMs, -5);
+    identity.advance(16 * 60_000);
+    await clock.measure();
+    await expect(authenticate()).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    await client.close();
+  },
+);
 
 test("of several who send the same stream ticket at once, one passes", async () => {
   await using installation = await startIdentityInstallation();

@@ -10,6 +10,11 @@ import { PARTS, startParts } from "./fixtures/parts.ts";
 
 const HOUR_S = 3_600;
 
+interface Health {
+  status: string;
+  services: Record<string, { status: string; detail?: string }>;
+}
+
 const name = "All parts, by a clock that jumps";
 const describeOnShiftedClock = (define: () => void) =>
   noShiftedClock === null ? describe(name, define) : describe.skip(`${name} (skipped: ${noShiftedClock})`, define);
@@ -20,12 +25,19 @@ describeOnShiftedClock(() => {
     { timeout: 240_000 },
     async () => {
       const shift = join(process.env["TMPDIR"] ?? "/tmp", `toolyard-clock-${process.pid}`);
-      const jumpTo = (seconds: number) => writeFileSync(shift, signed(seconds));
+      // Of hosts of their own.
+      const others = { identity: `${shift}-identity`, tools: `${shift}-tools` };
+      const set = (file: string, seconds: number) => writeFileSync(file, signed(seconds));
+      const jumpTo = (seconds: number) => [shift, ...Object.values(others)].forEach((file) => set(file, seconds));
       jumpTo(0);
-      const parts = await startParts({
+      const env = {
         ...shiftedByFile(shift),
         RATE_LIMIT_ENABLED: "true",
         REPLICAS_ON_EXIT: "stop",
+      };
+      const parts = await startParts(env, {
+        identity: shiftedByFile(others.identity),
+        tools: shiftedByFile(others.tools),
       });
       try {
         const password = (await readFile(join(parts.dataDir, "admin-password"), "utf8")).trim();
@@ -121,12 +133,33 @@ describeOnShiftedClock(() => {
           );
           await eventually("that all is healthy", async () => {
             const response = await fetch(`${gateway}/health`);
-            return ((await response.json()) as { status: string }).status === "healthy";
+            return ((await response.json()) as Health).status === "healthy";
           });
         };
         const replicas = () => processesWith(join(parts.dataDir, "replicas"));
 
         await goesOn();
+        const healthNow = async () => (await (await fetch(`${gateway}/health`)).json()) as Health;
+        set(others.tools, 120);
+        set(others.identity, -120);
+        await eventually("that /health says which clocks differ", async () => {
+          const { status, services } = await healthNow();
+          return (
+            status === "degraded" &&
+            /1[12]\d s ahead of/.test(services["tools"]?.detail ?? "") &&
+            /1[12]\d s behind/.test(services["identity"]?.detail ?? "") &&
+            services["clock"]?.status === "degraded"
+          );
+        });
+        const apart = await clientNow();
+        expect((await apart.send("{ me { id } tools(first: 1) { totalCount } }")).errors).toEqual([]);
+        await untilMore(writes.tools);
+        await untilMore(calls);
+        set(others.tools, 2 * HOUR_S);
+        await eventually("that the clocks are named as the cause", async () => {
+          const { errors } = await apart.send("{ tools(first: 1) { totalCount } }");
+          return errors[0]?.extensions.code === "UPSTREAM_UNAVAILABLE" && errors[0].message.includes("clocks");
+        });
         jumpTo(HOUR_S);
         await eventually("the end of a session's token, of fifteen minutes", async () => {
           const { errors } = await first.send("{ me { id } }");
@@ -144,7 +177,8 @@ describeOnShiftedClock(() => {
         await Promise.all([writes.knowledge, writes.tools, calls].map((attempts) => attempts.stop()));
         for (const writer of ["knowledge", "tools"] as const) {
           // As long as processes do not have one time.
-          expect(refusalsOf(writes[writer].all).filter((code) => code !== "UNAUTHENTICATED")).toEqual([]);
+          const meanwhile = ["UNAUTHENTICATED", "UPSTREAM_UNAVAILABLE"];
+          expect(refusalsOf(writes[writer].all).filter((code) => !meanwhile.includes(code))).toEqual([]);
           const found = (await namesOf(admin, writer)).filter((each) => each.startsWith(`${writer}-`));
           expect(new Set(found).size).toBe(found.length);
           expect(missingFrom(new Set(found), writes[writer].acknowledged())).toEqual([]);

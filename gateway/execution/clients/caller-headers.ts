@@ -9,7 +9,7 @@ export interface CallerHeadersOptions {
   name: string;
   /** How long a signed header is sent again for the same caller. */
   keepMs?: number;
-  /** Epoch milliseconds. */
+  /** Milliseconds by a clock that never jumps: one that is set back would keep a header for as long. */
   now?: () => number;
 }
 
@@ -17,7 +17,7 @@ export interface CallerHeadersOptions {
 export function createCallerHeaders(
   options: CallerHeadersOptions,
 ): (context: OperationContext, isMutation?: boolean) => Promise<Record<string, string>> {
-  const { sign, name, keepMs = 10_000, now = Date.now } = options;
+  const { sign, name, keepMs = 10_000, now = () => performance.now() } = options;
   const signed = createMemoryCache<Record<string, string>>({ maxEntries: 10_000, now });
   return ({ caller, clientAddress }, isMutation = false) =>
     signed.wrap(

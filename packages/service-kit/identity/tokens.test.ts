@@ -109,7 +109,56 @@ test("the caller header carries a caller between processes and is no access toke
   await expect(verifyHeader(token)).rejects.toEqual(refused);
 });
 
-test("a caller header is worth nothing at another part than the one it was signed for, nor after half a minute", async () => {
+test("a caller header is taken as long as the hosts' clocks are no more than five minutes apart, and else the clocks are named as the cause", async () => {
+  let aheadMs = 0;
+  const now = () => Date.now() + aheadMs;
+  const told: [number, boolean][] = [];
+  const watch = { note: (ms: number, isRefused: boolean) => void told.push([ms, isRefused]), health: () => [] };
+  const verifyHeader = createCallerHeaderVerifier({ secretKeys: [secretKey], audience: "tools", now, watch });
+  const header = await createTokenSigner({ secretKey }).callerHeader(createUserCaller("u1", "ADMIN"), "tools");
+  for (const borneMs of [0, 120_000, -120_000, 295_000, -295_000]) {
+    aheadMs = borneMs;
+    expect((await verifyHeader(header)).caller.userId).toBe("u1");
+    expect(told.at(-1)).toEqual([expect.closeTo(-borneMs, -4), false]);
+  }
+  for (const refusedMs of [335_000, -310_000, 7_200_000, -7_200_000]) {
+    aheadMs = refusedMs;
+    await expect(verifyHeader(header)).rejects.toMatchObject({
+      code: "UPSTREAM_UNAVAILABLE",
+      message: expect.stringMatching(/clocks of tools's host and of the gateway .* \d+ s apart/) as unknown,
+    });
+    expect(told.at(-1)).toEqual([expect.closeTo(-refusedMs, -4), true]);
+  }
+  // Whoever has no key learns nothing of the clocks, and nobody is told of theirs.
+  const count = told.length;
+  const forged = await createTokenSigner({ secretKey: otherKey, now }).callerHeader(
+    createUserCaller("u1", "ADMIN"),
+    "tools",
+  );
+  const [head, claims] = header.split(".");
+  for (const wrong of [
+    forged,
+    `${head}.${claims}.${forged.split(".")[2]}`,
+    await signer.callerHeader(createUserCaller("u1", "ADMIN"), "identity"),
+  ])
+    await expect(verifyHeader(wrong)).rejects.toEqual(refused);
+  expect(told).toHaveLength(count);
+});
+
+test("what is judged by another clock than this host's is signed by it, too", async () => {
+  const now = () => Date.now() + 7_200_000;
+  const there = createTokenSigner({ secretKey, now });
+  const { token } = await there.accessToken({ userId: "u1", role: "VIEWER", scopes: [], passwordAt: null });
+  await expect(verifier.verify(token)).rejects.toEqual(refused);
+  expect((await createTokenVerifier({ keys: { secretKeys: [secretKey] }, now }).verify(token)).userId).toBe("u1");
+  const { token: old } = await signer.accessToken({ userId: "u1", role: "VIEWER", scopes: [], passwordAt: null });
+  await expect(createTokenVerifier({ keys: { secretKeys: [secretKey] }, now }).verify(old)).rejects.toThrow(/expired/);
+  const header = await there.callerHeader(createUserCaller("u1", "ADMIN"), "tools");
+  const verifyHeader = createCallerHeaderVerifier({ secretKeys: [secretKey], audience: "tools", now });
+  expect((await verifyHeader(header)).caller.userId).toBe("u1");
+});
+
+test("a caller header is worth nothing at another part than the one it was signed for, and is signed for half a minute", async () => {
   const parts = ["gateway", "identity", "tools", "toolyard", "toolyard-part:tools", ""];
   for (const signedFor of parts) {
     const header = await signer.callerHeader(createUserCaller("u1", "ADMIN"), signedFor);

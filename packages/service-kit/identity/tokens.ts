@@ -11,14 +11,17 @@ import {
 } from "jose";
 import { z } from "zod";
 import { callerData, createCaller, type Caller, type CallerFields } from "./caller.ts";
-import { ToolyardError } from "../errors/errors.ts";
+import { AWAY_RETRY_SECONDS, ToolyardError } from "../errors/errors.ts";
 import { deriveSigningKeys } from "./keys.ts";
+import type { ClockWatch } from "./clock-watch.ts";
 import { ROLES, SCOPES, SERVICE_PERMISSIONS, type Role, type Scope, type ServicePermission } from "./permissions.ts";
 
 const ISSUER = "toolyard";
 const ALGORITHM = "EdDSA";
-/** Seconds that clocks of two hosts may differ. */
+/** Seconds that an access token is taken longer, by a clock that is not quite its issuer's. */
 const CLOCK_TOLERANCE_SECONDS = 5;
+/** Seconds that the clocks of two parts may differ: a caller header is taken for so much longer. As Kerberos has it (RFC 4120, section 1.6). */
+const CALLER_LEEWAY_SECONDS = 5 * 60;
 
 /** Milliseconds that an issuer's clock may be ahead; with more, a clock was set back meanwhile. */
 const MAX_AHEAD_MS = 60_000;
@@ -65,7 +68,13 @@ export interface TokenSigner {
   jwks(): Promise<JSONWebKeySet>;
 }
 
-export function createTokenSigner(options: { secretKey: string; previousSecretKeys?: readonly string[] }): TokenSigner {
+export function createTokenSigner(options: {
+  secretKey: string;
+  previousSecretKeys?: readonly string[];
+  /** Of what it signs, unless that says when it was issued. */
+  now?: () => number;
+}): TokenSigner {
+  const { now = Date.now } = options;
   const tokens = deriveSigningKeys(options.secretKey, "token-signing");
   const callers = deriveSigningKeys(options.secretKey, "caller-signing");
   const sign = (
@@ -73,7 +82,7 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
     audience: string,
     seconds: number,
     key: { kid: string; privateKey: KeyObject },
-    issuedAt = Date.now(),
+    issuedAt = now(),
   ) =>
     new SignJWT(payload)
       .setProtectedHeader({ alg: ALGORITHM, kid: key.kid, typ: "JWT" })
@@ -83,7 +92,7 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
       .setExpirationTime(Math.floor(issuedAt / 1000) + seconds)
       .sign(key.privateKey);
   return {
-    async accessToken({ userId, role, scopes, passwordAt, tokenId = randomUUID(), issuedAt = Date.now() }) {
+    async accessToken({ userId, role, scopes, passwordAt, tokenId = randomUUID(), issuedAt = now() }) {
       const expiresAt = issuedAt + ACCESS_TOKEN_SECONDS * 1000;
       const payload = {
         sub: userId,
@@ -134,6 +143,13 @@ const serviceClaims = z.object({
   exp: z.number(),
 });
 
+/** UNAUTHENTICATED for a token that is right but for its time by the clock that it was judged by. */
+export class UntimelyToken extends ToolyardError {
+  constructor(message: string, cause?: unknown) {
+    super("UNAUTHENTICATED", message, { cause });
+  }
+}
+
 /** Verifies access tokens and service tokens by public keys. */
 export interface TokenVerifier {
   /** @throws ToolyardError UNAUTHENTICATED that says whether the token is malformed, expired, or not ours. */
@@ -143,7 +159,7 @@ export interface TokenVerifier {
 /** `keys`: a JWKS, or the SECRET_KEYs (current first) to derive it from. */
 export function createTokenVerifier(options: {
   keys: JSONWebKeySet | { secretKeys: readonly string[] };
-  /** Of the issuer, where that is this process. */
+  /** Epoch milliseconds by the issuer's clock, as far as it is known. */
   now?: () => number;
 }): TokenVerifier {
   const { now = Date.now } = options;
@@ -153,7 +169,7 @@ export function createTokenVerifier(options: {
       : createLocalJWKSet(options.keys);
   return {
     async verify(token) {
-      const payload = await verifyJwt(token, getKey, "toolyard");
+      const payload = await verifyJwt(token, getKey, { audience: "toolyard", now, tolerance: CLOCK_TOLERANCE_SECONDS });
       const service = serviceClaims.safeParse(payload);
       if (service.success) {
         return createCaller({
@@ -174,8 +190,7 @@ export function createTokenVerifier(options: {
       const { sub, role, scopes, jti, iat_ms, exp, auth_time } = user.data;
       // Revocations of users hold for tokens that were issued before them.
       if (iat_ms > now() + MAX_AHEAD_MS)
-        throw new ToolyardError(
-          "UNAUTHENTICATED",
+        throw new UntimelyToken(
           "The access token is of a later time than it is here: a clock was wrong, or is. Refresh it or log in again.",
         );
       return createCaller({
@@ -238,20 +253,53 @@ export interface SignedCaller {
   isMutation: boolean;
 }
 
-/** Opens `CALLER_HEADER` where it arrives, if it is for this part. @throws ToolyardError UNAUTHENTICATED */
+/**
+ * Opens `CALLER_HEADER` where it arrives, if it is for this part.
+ * @throws ToolyardError UNAUTHENTICATED; UPSTREAM_UNAVAILABLE where it is right but for its time, which is no fault of the caller's
+ */
 export function createCallerHeaderVerifier(options: {
   secretKeys: readonly string[];
   /** The subgraph's name, or `GATEWAY_AUDIENCE`. */
   audience: string;
+  now?: () => number;
+  /** Is told what headers say of their signers' clocks. */
+  watch?: ClockWatch;
 }): (header: string) => Promise<SignedCaller> {
+  const { audience, now = Date.now, watch } = options;
   const getKey = localKeys(options.secretKeys, "caller-signing");
+  const judged = { audience: audienceOf(audience), now, tolerance: CALLER_LEEWAY_SECONDS };
+
+  /** A header that is ahead of its time would be good for longer. */
+  function judgeTime({ iat = 0 }: JWTPayload, isExpired: boolean): void {
+    const aheadMs = iat * 1_000 - now();
+    const isRefused = isExpired || aheadMs > CALLER_LEEWAY_SECONDS * 1_000;
+    watch?.note(aheadMs, isRefused);
+    if (isRefused) throw clocksDiffer(aheadMs, audience);
+  }
+
   return async (header) => {
-    const payload = await verifyJwt(header, getKey, audienceOf(options.audience));
+    const payload = await verifyJwt(header, getKey, judged).catch((error: unknown) => {
+      const cause = error instanceof ToolyardError ? error.cause : null;
+      // Its time is looked at last, when the signature and all else is right.
+      if (cause instanceof joseErrors.JWTExpired) judgeTime(cause.payload, true);
+      throw error;
+    });
+    judgeTime(payload, false);
     const parsed = signedCaller.safeParse(payload);
     if (!parsed.success) throw new ToolyardError("UNAUTHENTICATED", "The caller header is malformed.");
     const { clientAddress, isMutation } = parsed.data;
     return { caller: createCaller(parsed.data.caller), clientAddress, isMutation };
   };
+}
+
+function clocksDiffer(aheadMs: number, audience: string): ToolyardError {
+  const seconds = Math.round(Math.abs(aheadMs) / 1_000);
+  const who = audience === GATEWAY_AUDIENCE ? "a part that asks the gateway" : "the gateway that asks it";
+  return new ToolyardError(
+    "UPSTREAM_UNAVAILABLE",
+    `The clocks of ${audience}'s host and of ${who} are ${seconds} s apart, and ${CALLER_LEEWAY_SECONDS} s are borne. Whoever runs Toolyard must set them, as by NTP.`,
+    { retryAfterSeconds: AWAY_RETRY_SECONDS },
+  );
 }
 
 function localKeys(secretKeys: readonly string[], purpose: "token-signing" | "caller-signing"): JWTVerifyGetKey {
@@ -265,24 +313,30 @@ function localKeys(secretKeys: readonly string[], purpose: "token-signing" | "ca
   };
 }
 
-async function verifyJwt(token: string, getKey: JWTVerifyGetKey, audience: string): Promise<JWTPayload> {
+async function verifyJwt(
+  token: string,
+  getKey: JWTVerifyGetKey,
+  /** `tolerance` in seconds. */
+  { audience, now, tolerance }: { audience: string; now: () => number; tolerance: number },
+): Promise<JWTPayload> {
   try {
     const { payload } = await jwtVerify(token, getKey, {
       issuer: ISSUER,
       audience,
       algorithms: [ALGORITHM],
-      clockTolerance: CLOCK_TOLERANCE_SECONDS,
+      clockTolerance: tolerance,
+      currentDate: new Date(now()),
     });
     return payload;
   } catch (cause) {
+    if (cause instanceof joseErrors.JWTExpired)
+      throw new UntimelyToken("The access token has expired: refresh it or log in again.", cause);
     const reason =
-      cause instanceof joseErrors.JWTExpired
-        ? "The access token has expired: refresh it or log in again."
-        : cause instanceof joseErrors.JWKSNoMatchingKey
-          ? "The token was signed with a key that is not in use here."
-          : cause instanceof joseErrors.JWSSignatureVerificationFailed
-            ? "The token's signature is wrong."
-            : "The credential is malformed: it is neither an access token nor an API key.";
+      cause instanceof joseErrors.JWKSNoMatchingKey
+        ? "The token was signed with a key that is not in use here."
+        : cause instanceof joseErrors.JWSSignatureVerificationFailed
+          ? "The token's signature is wrong."
+          : "The credential is malformed: it is neither an access token nor an API key.";
     throw new ToolyardError("UNAUTHENTICATED", reason, { cause });
   }
 }

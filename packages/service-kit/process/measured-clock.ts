@@ -82,16 +82,16 @@ export function createMeasuredClock(options: {
 }
 
 /** From here on `/health` shows that two clocks differ. */
-const CLOCKS_DIFFER_MS = 5_000;
+export const CLOCKS_DIFFER_MS = 5_000;
 
-/** `clock` of `/health`: nothing while two clocks agree. @param what Continues "This host's clock is 7 s ahead of": whose clock, and what follows. */
-export function clockHealth(aheadMs: number, what: string): ServiceHealth[] {
+/** `clock` of `/health`: nothing while two clocks agree. @param say Says in a sentence which are "7 s ahead of", or "7 s behind", each other */
+export function clockHealth(aheadMs: number, say: (difference: string) => string): ServiceHealth[] {
   if (Math.abs(aheadMs) < CLOCKS_DIFFER_MS) return [];
-  const detail = `This host's clock is ${inSeconds(aheadMs)} ${what} Set the clocks, as by NTP.`;
+  const detail = `${say(inSeconds(aheadMs))} Set the clocks, as by NTP.`;
   return [{ name: "clock", status: "degraded", essential: false, responseTimeMs: 0, detail }];
 }
 
 /** "7 s ahead of", "120 s behind". */
-function inSeconds(aheadMs: number): string {
+export function inSeconds(aheadMs: number): string {
   return `${Math.round(Math.abs(aheadMs) / 1_000)} s ${aheadMs > 0 ? "ahead of" : "behind"}`;
 }

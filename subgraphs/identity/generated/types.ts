@@ -243,6 +243,8 @@ export type Query = {
   introspectCredential: Introspection;
   /** Where the log of `credentialsRevoked` begins and ends. */
   revocationLog?: Maybe<EventLogRange>;
+  /** What time it is by the clock of credentials: verifiers go by it, whatever their hosts' clocks say. */
+  identityTime?: Maybe<Scalars['DateTime']['output']>;
 };
 
 
@@ -645,6 +647,7 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   users?: Resolver<ResolversTypes['UserConnection'], ParentType, ContextType, Partial<QueryUsersArgs>>;
   introspectCredential?: Resolver<ResolversTypes['Introspection'], ParentType, ContextType, RequireFields<QueryIntrospectCredentialArgs, 'credential'>>;
   revocationLog?: Resolver<Maybe<ResolversTypes['EventLogRange']>, ParentType, ContextType>;
+  identityTime?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
 };
 
 export type MutationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Mutation'] = ResolversParentTypes['Mutation']> = {
