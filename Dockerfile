@@ -38,7 +38,6 @@ COPY . .
 RUN node deploy/sbom.mjs > sbom.cdx.json \
  && mkdir -p /var/lib/toolyard /run/toolyard && chown 1000:1000 /var/lib/toolyard /run/toolyard && chmod 700 /var/lib/toolyard /run/toolyard
 USER 1000:1000
-VOLUME /var/lib/toolyard
 EXPOSE 4000 4100
 HEALTHCHECK --interval=10s --timeout=5s --start-period=180s CMD ["node", "/opt/toolyard/deploy/healthcheck.mjs"]
 ENTRYPOINT ["/opt/toolyard/deploy/entrypoint"]

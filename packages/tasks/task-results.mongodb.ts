@@ -1,4 +1,5 @@
 import { createCollections, orUnavailable, type MongodbConnection } from "@toolyard/mongodb";
+import type { Apart } from "@toolyard/storage/copying/apart.ts";
 import { CHUNK_ROWS } from "@toolyard/storage/parts.ts";
 import mongoose from "mongoose";
 import type { TaskResults } from "./task-results.ts";
@@ -49,5 +50,30 @@ export async function createMongodbTaskResults({ connection }: MongodbConnection
         }
         return sum;
       }),
+  };
+}
+
+/** Results as they are copied into a MongoDB with the rows of their tasks, whose ids they have. */
+export async function mongodbResultsApart({ connection }: MongodbConnection): Promise<Apart> {
+  const results = connection.model("TaskResult", resultSchema);
+  await createCollections([results]);
+  return {
+    reference: "resultId",
+    columns: ["result"],
+    at: "finishedAt",
+    async put(rows) {
+      if (rows.length === 0) return;
+      // The columns above: a task that has a result has ended.
+      const given = rows as unknown as { id: string; result: string; finishedAt: number }[];
+      await results.bulkWrite(
+        given.map(({ id, result: value, finishedAt: at }) => ({
+          replaceOne: { filter: { _id: id }, replacement: { _id: id, taskId: id, value, at }, upsert: true },
+        })),
+      );
+    },
+    async read(ids) {
+      const found = await results.find({ _id: { $in: ids } }).lean();
+      return new Map(found.map(({ _id: id, at: finishedAt, value: result }) => [id, { id, finishedAt, result }]));
+    },
   };
 }

@@ -1,6 +1,8 @@
+import type { MongodbConnection } from "@toolyard/mongodb";
 import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { openStore, type Database } from "@toolyard/storage";
 import { createCopyMarks, type CopyMarks } from "@toolyard/storage/copying/copy-marks.ts";
+import { splitPart, type Apart } from "@toolyard/storage/copying/apart.ts";
 import { comparePart, copyPart, type Part, type PartTarget } from "@toolyard/storage/copying/part.ts";
 import { replacingTarget, tablePart, tableTarget } from "@toolyard/storage/copying/table-part.ts";
 import { tablesOf, type Row, type Table } from "@toolyard/storage/tables.ts";
@@ -14,6 +16,8 @@ interface Filled {
   where: string;
   marks: Pick<CopyMarks, "state" | "begin" | "end">;
   parts: { from: Part; to: PartTarget }[];
+  /** What goes to MongoDB of its rows, and first. */
+  contents: { from: Part; to: PartTarget }[];
 }
 
 /**
@@ -39,7 +43,7 @@ export async function copyToServers(options: {
     else await requireCopied(server, progress, signal);
   }
   for (const { marks } of unfinished) await marks.begin(source);
-  const parts = unfinished.flatMap((server) => server.parts);
+  const parts = unfinished.flatMap((server) => [...server.contents, ...server.parts]);
   let total = 0;
   for (const { from: part } of parts) total += await part.count();
   const work = { signal, done: progress.done };
@@ -63,9 +67,13 @@ async function openServers(from: Installation, to: Installation, opened: AsyncDi
   };
   const servers: Filled[] = [];
   const files = storesOf(from);
+  const mongodb = to.mongodb && (await connectMongodb(to.mongodb));
+  if (mongodb) opened.defer(() => mongodb.close());
   if (to.database) {
     let marks: CopyMarks | null = null;
     const parts: Filled["parts"] = [];
+    const contents: Filled["contents"] = [];
+    const apart = mongodb ? await apartIn(mongodb) : {};
     const shared = { table: null as Table | null, from: [] as Database[], to: null as Database | null };
     // All of them, so that each has its tables.
     for (const store of to.stores.filter(({ isEmbeddedOnly }) => !isEmbeddedOnly)) {
@@ -78,25 +86,35 @@ async function openServers(from: Installation, to: Installation, opened: AsyncDi
           shared.table = table;
           shared.from.push(database);
           shared.to = target;
-        } else
-          parts.push({
-            from: tablePart(database.read, store.name, table),
-            to: tableTarget(target, store.name, table, marks),
-          });
+          continue;
+        }
+        const part = tablePart(database.read, store.name, table);
+        const elsewhere = apart[part.name];
+        const split = elsewhere && splitPart(part, elsewhere);
+        if (split) contents.push(split.contents);
+        parts.push({ from: split?.rows ?? part, to: tableTarget(target, store.name, table, marks) });
       }
     }
     if (shared.table && shared.to) parts.push(sharedTable(shared.table, shared.from, shared.to));
-    if (marks) servers.push({ where: "the database of DATABASE_URL", marks, parts });
+    if (marks) servers.push({ where: "the database of DATABASE_URL", marks, parts, contents });
   }
   const knowledge = files.find(({ isEmbeddedOnly }) => isEmbeddedOnly);
-  if (to.mongodb && knowledge) {
-    const mongodb = await connectMongodb(to.mongodb);
-    opened.defer(() => mongodb.close());
+  if (mongodb && knowledge) {
     const { mongodbDocumentTarget } = await import("@toolyard/subgraph-knowledge/copying/document-part.mongodb.ts");
     const part = { from: sqlDocumentPart(await open(from, knowledge)), to: await mongodbDocumentTarget(mongodb) };
-    servers.push({ where: "the MongoDB of MONGODB_URL", marks: mongodbMarks(mongodb), parts: [part] });
+    servers.push({ where: "the MongoDB of MONGODB_URL", marks: mongodbMarks(mongodb), parts: [part], contents: [] });
   }
   return servers;
+}
+
+/** The parts of which MongoDB keeps some columns. */
+async function apartIn(mongodb: MongodbConnection): Promise<Record<string, Apart>> {
+  const { mongodbContentsApart } = await import("@toolyard/subgraph-tools/version-contents.mongodb.ts");
+  const { mongodbResultsApart } = await import("@toolyard/tasks/task-results.mongodb.ts");
+  return {
+    "tools.tool_versions": await mongodbContentsApart(mongodb),
+    "tasks.tasks": await mongodbResultsApart(mongodb),
+  };
 }
 
 /** Each store has it in its own file; on a server it is one. */

@@ -2,6 +2,7 @@ import type { StoredLaunch } from "@toolyard/launch";
 import { createCollections, orUnavailable, type MongodbConnection } from "@toolyard/mongodb";
 import type { Resealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { CHUNK_ROWS } from "@toolyard/storage";
+import type { Apart } from "@toolyard/storage/copying/apart.ts";
 import { resealValue, type Resealed } from "@toolyard/storage/reseal.ts";
 import mongoose, { type Connection } from "mongoose";
 import type { NewContent, StatedContent, VersionContents } from "./version-contents.ts";
@@ -95,6 +96,47 @@ export async function resealVersionContents(
     if (seen % CHUNK_ROWS === 0) options.say(`MongoDB: ${seen} versions, ${found.resealed} values sealed anew so far.`);
   }
   return found;
+}
+
+/** Contents as they are copied into a MongoDB with the rows of their versions, whose ids they have. */
+export async function mongodbContentsApart({ connection }: MongodbConnection): Promise<Apart> {
+  const contents = contentModel(connection);
+  await createCollections([contents]);
+  return {
+    reference: "contentId",
+    columns: ["name", "description", "tags", "launch", "configSchema", "changeSummary"],
+    at: "createdAt",
+    async put(rows) {
+      if (rows.length === 0) return;
+      // The columns above.
+      const given = rows as unknown as CopiedContent[];
+      await contents.bulkWrite(
+        given.map(({ id, createdAt: at, tags, ...content }) => ({
+          replaceOne: {
+            filter: { _id: id },
+            replacement: { ...content, _id: id, versionId: id, at, tags: JSON.parse(tags) as string[] },
+            upsert: true,
+          },
+        })),
+      );
+    },
+    async read(ids) {
+      const found = await contents.find({ _id: { $in: ids } }).lean();
+      return new Map(
+        found.map(({ _id, at, versionId: _version, tags, ...content }) => [
+          _id,
+          { ...content, id: _id, createdAt: at, tags: JSON.stringify(tags) },
+        ]),
+      );
+    },
+  };
+}
+
+/** A row of a version, as far as its content goes: tags are JSON text. */
+interface CopiedContent extends Omit<StoredContent, "_id" | "versionId" | "at" | "tags"> {
+  id: string;
+  createdAt: number;
+  tags: string;
 }
 
 function toContent({ name, description, tags, launch, configSchema, changeSummary }: StoredContent): StatedContent {

@@ -21,6 +21,7 @@ interface Service {
   environment?: Record<string, string | null>;
   secrets?: string[];
   tmpfs?: string[];
+  volumes?: string[];
   ports?: string[];
   restart: string;
   healthcheck?: object;
@@ -85,6 +86,21 @@ test.each(services)("%s has no more than it needs", (_name, service) => {
   for (const each of service.tmpfs ?? []) expect(each).toMatch(/:size=\d+[mg]$/);
   // Of the image, where it is Toolyard's.
   expect(service.healthcheck ?? service.image).not.toBe(service.image === "toolyard" ? null : service.image);
+});
+
+test("only parts that keep something have a volume for it; DATA_DIR of the others is on a tmpfs", () => {
+  expect(readFileSync(join(root, "Dockerfile"), "utf8")).not.toMatch(/^VOLUME/m);
+  const places = parts
+    .filter(([, { environment = {} }]) => "PUBLIC_URL" in environment)
+    .map(([name, { environment = {}, volumes = [], tmpfs = [] }]) => {
+      const dataDir = environment["DATA_DIR"] ?? "/var/lib/toolyard";
+      const isKept = volumes.some((volume) => volume === dataDir || volume.endsWith(`:${dataDir}`));
+      const isPassing = tmpfs.some((each) => dataDir.startsWith(`${each.split(":")[0]}/`));
+      return [name, isKept ? "kept" : isPassing ? "passing" : "nowhere"];
+    });
+  const kept = places.filter(([, place]) => place === "kept").map(([name]) => name);
+  expect(kept).toEqual(["proxy", "deployments"]);
+  expect(places.filter(([, place]) => place === "nowhere")).toEqual([]);
 });
 
 test.each(["", "toolz"])("npm run subgraph '%s' names the subgraphs that there are", (name) => {

@@ -36,7 +36,13 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
     await engine.close();
   });
 
-  async function start(options: { Cmd?: string[]; Entrypoint?: string[]; Env?: string[]; HostConfig?: object }) {
+  async function start(options: {
+    Cmd?: string[];
+    Entrypoint?: string[];
+    Env?: string[];
+    Volumes?: object;
+    HostConfig?: object;
+  }) {
     const { Id } = await engine.ask<{ Id: string }>("POST", "/containers/create", { Image: IMAGE, ...options });
     started.push(Id);
     await engine.ask("POST", `/containers/${Id}/start`);
@@ -54,11 +60,13 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
   test("says what it is, what is in it, and that nobody but a numbered user runs it", async () => {
     const { Config, Size } = await engine.ask<{
       Size: number;
-      Config: { Labels: Record<string, string>; User: string; Volumes: object };
+      Config: { Labels: Record<string, string>; User: string; Volumes?: object | null };
     }>("GET", `/images/${IMAGE}/json`);
     const { Size: baseSize } = await engine.ask<{ Size: number }>("GET", "/images/localhost/toolyard-base/json");
     expect((Size - baseSize) / 1_048_576).toBeLessThan(MAX_IMAGE_MIB);
-    expect(Config).toMatchObject({ User: "1000:1000", Volumes: { "/var/lib/toolyard": {} } });
+    expect(Config.User).toBe("1000:1000");
+    // Parts that keep nothing would have one, too.
+    expect(Config.Volumes ?? {}).toEqual({});
     const { version } = readJson("package.json") as { version: string };
     expect(Config.Labels).toMatchObject({
       "org.opencontainers.image.title": "Toolyard",
@@ -108,7 +116,8 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
       "4100/tcp": [{ HostIp: "127.0.0.1", HostPort: "" }],
     };
     const env = ["PROCESS_ISOLATION=none", "SAMPLE=false", "ADMIN_PASSWORD=correct horse battery"];
-    const id = await start({ Env: env, HostConfig: { ...hardened, PortBindings: ports } });
+    const Volumes = { "/var/lib/toolyard": {} };
+    const id = await start({ Env: env, Volumes, HostConfig: { ...hardened, PortBindings: ports } });
     const look = () =>
       engine.ask<{
         State: { ExitCode: number; Running: boolean };
@@ -141,8 +150,8 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
     await engine.ask("POST", `/containers/${id}/stop?t=60`);
     expect((await look()).State, await engine.logs(id)).toMatchObject({ ExitCode: 0, Running: false });
     await engine.ask("DELETE", `/containers/${id}?v=1`);
-    const { Volumes } = await engine.ask<{ Volumes: { Name: string }[] | null }>("GET", "/volumes");
-    expect((Volumes ?? []).filter(({ Name }) => Mounts.some((mount) => mount.Name === Name))).toEqual([]);
+    const left = await engine.ask<{ Volumes: { Name: string }[] | null }>("GET", "/volumes");
+    expect((left.Volumes ?? []).filter(({ Name }) => Mounts.some((mount) => mount.Name === Name))).toEqual([]);
   });
 
   describe.skipIf(noCompose !== null)(

@@ -9,6 +9,7 @@ import { connectMcp, eventually } from "@toolyard/testing";
 import { noMysql } from "@toolyard/testing/sql-stores.ts";
 import { ownMongodb } from "@toolyard/testing/mongodb.ts";
 import { graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing/toolyard.ts";
+import mysql from "mysql2/promise";
 import { expect, onTestFinished, test } from "vitest";
 import type { Sizes } from "../bench/scale/fill.ts";
 import { HOT, toolId } from "../bench/scale/names.ts";
@@ -202,6 +203,14 @@ test.skipIf(noServers !== null)(
     });
     await rm(users);
     await rename(elsewhere, join(dataDir, "before-servers"));
+
+    // Versions and results are where new ones go.
+    const rows = await mysql.createConnection(database.url);
+    const [[left]] = await rows.query<mysql.RowDataPacket[]>(
+      "SELECT (SELECT COUNT(*) FROM tool_versions WHERE contentId IS NULL) versions, (SELECT COUNT(*) FROM tasks WHERE result IS NOT NULL AND finishedAt IS NOT NULL) results",
+    );
+    await rows.end();
+    expect(left).toEqual({ versions: 0, results: 0 });
 
     const moved = await start(servers);
     expect(await answersOf(moved, password)).toEqual(before);
