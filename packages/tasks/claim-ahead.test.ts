@@ -12,20 +12,28 @@ function paceOf({ claimMs, handlerMs }: { claimMs: number; handlerMs: number }) 
 
 test("nothing is claimed ahead before a task has ended", () => {
   const pace = createClaimPace(8);
-  expect(pace.ahead()).toBe(0);
   pace.claimed(5);
   expect(pace.ahead()).toBe(0);
+  pace.handled(1);
+  expect(pace.ahead()).toBeGreaterThan(0);
 });
 
-test("as many tasks are claimed ahead as end in a moment, or while two claims are made", () => {
+test("as many quick tasks are claimed ahead as end in a moment, which is longer where claims take long", () => {
   expect(paceOf({ claimMs: 1, handlerMs: 1 }).ahead()).toBe(80);
-  expect(paceOf({ claimMs: 20, handlerMs: 10 }).ahead()).toBe(32);
   expect(paceOf({ claimMs: 1, handlerMs: 10 }).ahead()).toBe(8);
+  expect(paceOf({ claimMs: 10, handlerMs: 10 }).ahead()).toBe(32);
+  expect(paceOf({ claimMs: 1, handlerMs: 1 }).resultsWaitMs()).toBe(5);
+  expect(paceOf({ claimMs: 1_000, handlerMs: 1 }).resultsWaitMs()).toBe(25);
 });
 
-test("however quick tasks are, there is a bound, and of long ones none is claimed ahead", () => {
-  expect(paceOf({ claimMs: 5, handlerMs: 0 }).ahead()).toBe(128);
-  expect(paceOf({ claimMs: 5, handlerMs: 1_000 }).ahead()).toBe(0);
+test("however quick tasks are, there is a bound", () => {
+  expect(paceOf({ claimMs: 1_000, handlerMs: 0 }).ahead()).toBe(128);
+});
+
+test("none is claimed ahead of tasks beside which a claim hardly counts, or that take long", () => {
+  expect(paceOf({ claimMs: 1, handlerMs: 30 }).ahead()).toBe(0);
+  expect(paceOf({ claimMs: 10, handlerMs: 30 }).ahead()).toBe(8);
+  expect(paceOf({ claimMs: 1_000, handlerMs: 130 }).ahead()).toBe(0);
 });
 
 test("once tasks wait too long that were claimed ahead, none are until one has ended", () => {

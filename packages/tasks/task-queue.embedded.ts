@@ -51,8 +51,6 @@ interface Registration {
   announced: { close(): Promise<void> } | null;
 }
 
-/** How long results wait for each other while there is more to run: commits of few would hold up the rest. */
-const RESULT_MS = 5;
 /** The longest that a task waits which was claimed ahead; others have it then. */
 const READY_MS = 250;
 
@@ -256,7 +254,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
         pace.handled(performance.now() - began);
         goOn(registration);
       },
-      mayWaitMs: () => (registration.ready.length > 0 ? RESULT_MS : 0),
+      mayWaitMs: () => (registration.ready.length > 0 ? pace.resultsWaitMs() : 0),
       queuedAgain: (inMs) => dispatcher?.announce(kind, inMs),
       store,
       logger,

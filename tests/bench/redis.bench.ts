@@ -1,6 +1,7 @@
 /**
  * What Redis adds and costs, as ratios: an event from its commit to a follower, in one process and by Redis between two; tasks on BullMQ with the
- * rows that are their truth, and without it, against BullMQ alone. Wants TEST_REDIS_URL; for rows on MySQL, TEST_MYSQL_URL. `node tests/bench/run.ts redis`
+ * rows that are their truth, and without it, against BullMQ alone, as it comes and where Redis waits for its disk (`appendfsync always`, set meanwhile), as
+ * rows do. Wants TEST_REDIS_URL; for rows on MySQL, TEST_MYSQL_URL. `node tests/bench/run.ts redis`
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import { createEventTail, createInProcessBus, createRedisBus, type WakeUpBus } f
 import { openRedis, type RedisConnection } from "@toolyard/redis";
 import { createLogger, newId } from "@toolyard/service-kit";
 import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
+import { observeStatements } from "@toolyard/storage";
 import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
 import { createTaskStore, openTaskQueue } from "@toolyard/tasks";
 import { Queue, Worker } from "bullmq";
@@ -68,11 +70,24 @@ const CONCURRENCY = 8;
 const PRODUCERS = 100;
 const tasksOf = (workMs: number) => (workMs < 10 ? 4_000 : workMs < 100 ? 1_500 : 600);
 
-/** Tasks/s, from the first that is queued to the last that has ended. */
-async function rateOf(
+interface Measured {
+  /** Tasks/s, from the first that is queued to the last that has ended. */
+  rate: number;
+  /** Of each task. Commands include those of scripts. */
+  commits: number;
+  statements: number;
+  commands: number;
+}
+
+async function commandsSoFar(): Promise<number> {
+  const [probe] = opened;
+  return Number(/total_commands_processed:(\d+)/.exec((await probe?.client.info("stats")) ?? "")?.[1]);
+}
+
+async function measure(
   workMs: number,
   open: (handler: () => Promise<void>) => Promise<{ add(): Promise<unknown>; close(): Promise<unknown> }>,
-): Promise<number> {
+): Promise<Measured> {
   const count = tasksOf(workMs);
   const done = Promise.withResolvers<void>();
   let ended = 0;
@@ -81,6 +96,13 @@ async function rateOf(
     ended += 1;
     if (ended === count) done.resolve();
   });
+  let statements = 0;
+  let commits = 0;
+  const stopObserving = observeStatements(({ sql }) => {
+    statements += 1;
+    if (sql === "COMMIT") commits += 1;
+  });
+  const commandsBefore = await commandsSoFar();
   const began = performance.now();
   let left = count;
   const producer = async () => {
@@ -89,12 +111,14 @@ async function rateOf(
   await Promise.all(Array.from({ length: PRODUCERS }, producer));
   await done.promise;
   const rate = count / ((performance.now() - began) / 1_000);
+  const commands = (await commandsSoFar()) - commandsBefore;
+  stopObserving();
   await close();
-  return rate;
+  return { rate, statements: statements / count, commits: commits / count, commands: commands / count };
 }
 
 const bare = (workMs: number) =>
-  rateOf(workMs, async (handler) => {
+  measure(workMs, async (handler) => {
     const prefix = `${keyPrefix}:bare`;
     const queue = new Queue("bare", { prefix, connection: (await connect()).client });
     const connection = (await connect()).patient();
@@ -109,8 +133,23 @@ const bare = (workMs: number) =>
     };
   });
 
+/** The same, acknowledged when it is on disk. */
+async function bareOnDisk(workMs: number): Promise<Measured> {
+  const { client } = await connect();
+  const set = { appendonly: "yes", appendfsync: "always" };
+  const before = await Promise.all(
+    Object.keys(set).map(async (name) => [name, ((await client.config("GET", name)) as string[])[1] ?? ""] as const),
+  );
+  try {
+    for (const [name, value] of Object.entries(set)) await client.config("SET", name, value);
+    return await bare(workMs);
+  } finally {
+    for (const [name, value] of before) await client.config("SET", name, value);
+  }
+}
+
 const ours = (workMs: number, options: { onRedis: boolean; database?: DatabaseSettings }) =>
-  rateOf(workMs, async (handler) => {
+  measure(workMs, async (handler) => {
     const folder = await mkdtemp(join(dataDir, "tasks-"));
     const redis = options.onRedis ? await connect() : null;
     const queue = await openTaskQueue({ ...options, dataDir: folder, redis, bus: createInProcessBus(), logger });
@@ -123,19 +162,20 @@ const scratch = serverUrl ? await createScratchDatabase(serverUrl) : null;
 if (!scratch) console.log("  on MySQL: skipped, TEST_MYSQL_URL is not set");
 for (const workMs of [0, 1, 10, 100]) {
   const alone = await bare(workMs);
-  const rates = {
-    "BullMQ with rows on SQLite": await ours(workMs, { onRedis: true }),
+  const onDisk = await bareOnDisk(workMs);
+  const database = scratch && { url: scratch.url, ca: null, poolSize: 6 };
+  const found = {
     "embedded on SQLite": await ours(workMs, { onRedis: false }),
-    ...(scratch && {
-      "BullMQ with rows on MySQL": await ours(workMs, {
-        onRedis: true,
-        database: { url: scratch.url, ca: null, poolSize: 6 },
-      }),
-    }),
+    "BullMQ with rows on SQLite": await ours(workMs, { onRedis: true }),
+    ...(database && { "BullMQ with rows on MySQL": await ours(workMs, { onRedis: true, database }) }),
   };
-  console.log(`  tasks of ${workMs} ms, ${CONCURRENCY} at once: ${alone.toFixed(0)}/s on BullMQ alone; of that`);
-  for (const [name, rate] of Object.entries(rates))
-    console.log(`    ${(rate / alone).toFixed(2)} by ${name} (${rate.toFixed(0)}/s)`);
+  console.log(
+    `  tasks of ${workMs} ms, ${CONCURRENCY} at once: ${alone.rate.toFixed(0)}/s on BullMQ alone, ${onDisk.rate.toFixed(0)}/s where Redis waits for its disk, ${alone.commands.toFixed(0)} commands each; of these`,
+  );
+  for (const [name, { rate, commits, statements, commands }] of Object.entries(found))
+    console.log(
+      `    ${(rate / alone.rate).toFixed(2)} and ${(rate / onDisk.rate).toFixed(2)} by ${name} (${rate.toFixed(0)}/s; ${statements.toFixed(2)} statements in ${commits.toFixed(3)} commits and ${commands.toFixed(2)} commands each)`,
+    );
 }
 await scratch?.drop();
 
