@@ -8,6 +8,7 @@ import { turns } from "@toolyard/testing/turns.ts";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { createSqliteSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { entities, migrationsFolder } from "./database.ts";
+import type { TaskDispatcher } from "./task-dispatcher.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
 import { taskQueueContract } from "./task-queue.contract.ts";
 import { withTaskQueues } from "./task-queue.fixture.ts";
@@ -80,6 +81,40 @@ describe("the embedded task queue", () => {
     await tried.promise;
     await queue.close();
     expect(await store.getMany([id])).toMatchObject([{ status: "RUNNING" }]);
+    await store.close();
+    await rm(dataDir, { recursive: true, force: true });
+  });
+
+  test("a worker that closes is told of nothing more before its tasks end, and hands on what it was told", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "toolyard-tasks-"));
+    const bus = createInProcessBus();
+    const store = await createTaskStore({ dataDir, bus });
+    const toldLast = Promise.withResolvers<void>();
+    const announced: string[] = [];
+    let tell: () => Promise<void> = async () => {};
+    const dispatcher: TaskDispatcher = {
+      isAway: false,
+      announce: (kind) => void announced.push(kind),
+      work(_kind, look) {
+        tell = look;
+        return { close: async () => toldLast.resolve() };
+      },
+      async close() {},
+    };
+    const queue = createTaskQueue({ store, bus, logger, dispatcher });
+    const started = Promise.withResolvers<void>();
+    const worker = queue.register("VALIDATION", async () => {
+      started.resolve();
+      await toldLast.promise;
+    });
+    await queue.enqueue({ kind: "VALIDATION", input: null, requestedById: null });
+    void tell();
+    await started.promise;
+    await worker.close();
+    announced.length = 0;
+    await tell();
+    expect(announced).toEqual(["VALIDATION"]);
+    await queue.close();
     await store.close();
     await rm(dataDir, { recursive: true, force: true });
   });

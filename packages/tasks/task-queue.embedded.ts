@@ -85,6 +85,8 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const hasRoom = (registration: Registration) =>
     2 * registration.ready.length <= registration.pace.ahead() && roomOf(registration) > 0 && mayBegin(registration);
 
+  const mayBeDue = (registration: Registration) => void (registration.due === "none" && (registration.due = "maybe"));
+
   /** Handles changes, one at a time. */
   function look(): void {
     if (registrations.size === 0) return;
@@ -111,7 +113,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     const isTold = dispatcher !== null && !dispatcher.isAway;
     if (wantsLook && (!isTold || performance.now() >= sweepAt)) {
       sweepAt = performance.now() + sweepIntervalMs;
-      for (const registration of registrations.values()) registration.due = "maybe";
+      registrations.forEach(mayBeDue);
     }
     wantsLook = false;
     // What is queued meanwhile, nobody is told of.
@@ -175,7 +177,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
           return dueAt;
         }
       } catch (error) {
-        for (const each of free) each.due = "maybe";
+        free.forEach(mayBeDue);
         throw error;
       }
     }
@@ -191,7 +193,8 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       const { kind, pace } = registration;
       const tasks = byKind.get(kind) ?? [];
       const isFull = tasks.length === room.get(kind);
-      registration.due = isFull ? "likely" : "maybe";
+      if (isFull) registration.due = "likely";
+      else mayBeDue(registration);
       if (tasks.length > 0) pace.claimed(tookMs);
       registration.ready.push(...tasks);
       if (registrations.get(kind) !== registration) await giveBack(registration);
@@ -203,6 +206,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
 
   /** What the dispatcher tells of. */
   async function lookAt(registration: Registration): Promise<void> {
+    if (registrations.get(registration.kind) !== registration) return dispatcher?.announce(registration.kind);
     registration.due = "likely";
     registration.drained = Promise.withResolvers();
     look();
@@ -234,7 +238,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     registration.ready = registration.ready.filter((claimed) => !given.includes(claimed));
     try {
       await Promise.all(given.map(({ lease }) => store.release(lease)));
-      registration.due = "maybe";
+      mayBeDue(registration);
       dispatcher?.announce(registration.kind);
     } catch (error) {
       logger.warn(
@@ -282,6 +286,12 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
 
   async function closeRegistration(registration: Registration): Promise<void> {
     if (registrations.get(registration.kind) === registration) registrations.delete(registration.kind);
+    registration.drained?.resolve();
+    // First, so that it is told of nothing that others could do meanwhile.
+    await Promise.all([registration.announced?.close(), endRegistration(registration)]);
+  }
+
+  async function endRegistration(registration: Registration): Promise<void> {
     await looking;
     if (registrations.size === 0) {
       unsubscribe?.();
@@ -293,8 +303,6 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     for (const run of runs) run.end("shutdown");
     await Promise.all([giveBack(registration), ...runs.map((run) => run.settled)]);
     if (registration.due !== "none") dispatcher?.announce(registration.kind);
-    registration.drained?.resolve();
-    await registration.announced?.close();
   }
 
   return {
