@@ -1,3 +1,4 @@
+import { ConfigError } from "@toolyard/service-kit";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -100,6 +101,7 @@ test("a proxy that never serves is given up after five tries, with its reason", 
 test("a proxy that says that its configuration is wrong is given up at once", async () => {
   const { proxy } = start({ EXIT_CODE: "78" });
   await expect(proxy.ready).rejects.toThrow("the proxy does not start: it exited with code 78.");
+  await expect(proxy.ready).rejects.toBeInstanceOf(ConfigError);
   expect(children().length).toBe(1);
 });
 

@@ -1,14 +1,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
+import { messageOf, ConfigError, ToolyardError, type Logger } from "@toolyard/service-kit";
 import { OVER } from "@toolyard/service-kit/process/supervision.ts";
 
 /** A part beside this process: a process of its own, started again when it dies, ended with this one. */
 export interface SupervisedProcess<Facts = unknown> {
   /**
    * Resolves once it serves, with what it tells then (`followSupervisor`).
-   * @throws ToolyardError when it has ended several times and never served; it is then not started again.
+   * @throws ConfigError when its configuration is wrong, ToolyardError when it has ended several times and never served; it is then not started again.
    */
   readonly ready: Promise<Facts>;
   /** SIGTERM, and SIGKILL when it has not ended within `graceMs`. */
@@ -85,7 +85,11 @@ export function superviseProcess<Facts = unknown>(options: {
       if (stopping.signal.aborted) return;
       if (!hasServed && (tries >= FIRST_TRIES || reason === WRONG_CONFIGURATION)) {
         const message = `${name} does not start: ${reason}. Its output above says why.`;
-        return ready.reject(new ToolyardError("UPSTREAM_UNAVAILABLE", message));
+        // So that the whole ends as its part has.
+        const isConfiguration = reason === WRONG_CONFIGURATION;
+        return ready.reject(
+          isConfiguration ? new ConfigError(message) : new ToolyardError("UPSTREAM_UNAVAILABLE", message),
+        );
       }
       if (performance.now() - startedAt > STEADY_MS) waitMs = FIRST_RESTART_MS;
       logger.warn({ reason, restart_in_ms: waitMs }, `${name} ended and is started again`);
