@@ -157,7 +157,7 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
   describe.skipIf(noCompose !== null)(
     `docker-compose.yml${noCompose === null ? "" : ` (skipped: ${noCompose})`}`,
     () => {
-      test("all parts of it, two of some, are one Toolyard behind one address", { timeout: 400_000 }, async () => {
+      test("all parts of it, two of some, are one Toolyard behind one address", { timeout: 600_000 }, async () => {
         await using compose = await startCompose(engine, IMAGE);
         const { url } = compose;
         await eventually("the front answers", async () => (await fetch(`${url}/health/ready`)).ok);
@@ -169,16 +169,23 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
           connectionParams: { authorization: `Bearer ${token}` },
         });
         const events = sockets.iterate<{ deploymentEvents: { health: string } }>({
-          query: "subscription { deploymentEvents { health } }",
+          query: 'subscription { deploymentEvents(after: "0") { health } }',
         });
         await deployEverything(admin);
         for await (const { data } of events) if (data?.deploymentEvents.health === "HEALTHY") break;
         await sockets.dispose();
-        await callEverything(url, token);
-        const { services } = (await (await fetch(`${url}/health`)).json()) as {
-          services: Record<string, { status: string }>;
-        };
-        expect(Object.entries(services).filter(([, { status }]) => status !== "healthy")).toEqual([]);
+        // Each proxy follows routes for itself, and one may have it later.
+        await eventually("an answer by both proxies", async () => {
+          for (let n = 0; n < 12; n++) await callEverything(url, token);
+          return true;
+        });
+        await eventually("that all parts are healthy", async () => {
+          const { services } = (await (await fetch(`${url}/health`)).json()) as {
+            services: Record<string, { status: string }>;
+          };
+          expect(Object.entries(services).filter(([, { status }]) => status !== "healthy")).toEqual([]);
+          return true;
+        });
 
         // Each request is shared out anew. That one of two is left out forty times in a row happens once in 10¹².
         for (let n = 0; n < 40; n++) expect((await admin.send("{ me { username } }")).status).toBe(200);

@@ -10,7 +10,7 @@ import { connectMcp, eventually, freePort, graphqlClient, logIn, processesWith }
 import { portBlock } from "@toolyard/testing/ports.ts";
 import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
 import { createClient } from "graphql-ws";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 
 /*
@@ -21,6 +21,10 @@ import { WebSocket } from "ws";
 const root = join(import.meta.dirname, "../..");
 const SECRET_KEY = "a secret key for tests, of enough characters";
 const PASSWORD = "correct horse battery";
+/** Longer than a busy machine keeps a host from renewing its lease. */
+const LEASE_SECONDS = 15;
+/** Of one process, where six start at once. */
+const START_MS = 120_000;
 type Host = "one" | "two";
 
 interface Replica {
@@ -66,13 +70,13 @@ describeOnMysql("two hosts", (server) => {
     for (const stream of [child.stdout, child.stderr])
       stream.on("data", (chunk: Buffer) => (printed += chunk.toString()));
     const answers = async () => child.exitCode !== null || (await fetch(healthOf(name, health))).status > 0;
-    await eventually(`${name} answers`, answers);
+    await eventually(`${name} answers`, answers, START_MS);
     if (child.exitCode !== null) throw new Error(`${name} did not start:\n${printed}`);
   }
   const startHost = async (name: Host) =>
     start(name, "subgraphs/deployments/main.ts", {
       HOST_ID: name,
-      HOST_LEASE_SECONDS: "5",
+      HOST_LEASE_SECONDS: String(LEASE_SECONDS),
       MCP_PORT_RANGE: (ranges[name] ??= await portBlock().then(({ first, last }) => `${first}-${last}`)),
       REPLICAS_ON_EXIT: "stop",
     });
@@ -122,14 +126,24 @@ describeOnMysql("two hosts", (server) => {
     );
     ({ id } = deployTool);
     mcpUrl = `http://127.0.0.1:${ports["proxy"]}/mcp/chatty/v1/mcp`;
-  });
+  }, 2 * START_MS);
   afterAll(async () => {
-    running.get("one")?.kill("SIGCONT");
     for (const name of ["proxy", "gateway", "one", "two", "tools", "identity"]) await end(name, "SIGTERM");
     await database?.drop();
     expect(await processesWith(folder)).toEqual([]);
     await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   });
+
+  interface Event {
+    sequence: string;
+    kind: string;
+    message: string;
+  }
+  const placesOf = (replicas: readonly Replica[]) =>
+    replicas.map((replica) => ({ id: replica.id, host: replica.host }));
+  /** But those of health: on a busy machine a probe may be late, which is written, too. */
+  const changesOf = (events: readonly Event[]) =>
+    events.filter(({ kind }) => !/READY|HEALTHY|DEGRADED/.test(kind)).map(({ sequence }) => sequence);
 
   async function deploymentNow() {
     const query = `query ($id: ID!) { deployment(id: $id) { status health reason replicas { id host phase }
@@ -138,7 +152,7 @@ describeOnMysql("two hosts", (server) => {
       deployment: {
         health: string;
         replicas: Replica[];
-        events: { edges: { node: { sequence: string; kind: string; message: string } }[] };
+        events: { edges: { node: Event }[] };
       };
     }>(query, { id });
     const { health, replicas } = deployment;
@@ -192,33 +206,41 @@ describeOnMysql("two hosts", (server) => {
     });
     await client.dispose();
 
-    const { deployment } = await admin.query<{
-      deployment: { logs: { text: string; replicaId: string }[]; replicas: { sessions: number }[] };
-    }>(`{ deployment(id: "${id}") { logs(last: 100) { text replicaId } replicas { sessions } } }`);
-    const said = deployment.logs.filter(({ text }) => text.includes("It was told news."));
-    expect(new Set(said.map(({ replicaId }) => replicaId))).toEqual(new Set(replicas.map((replica) => replica.id)));
-
-    const { checkDeploymentHealth: check } = await admin.query<{ checkDeploymentHealth: object }>(
-      `mutation { checkDeploymentHealth(id: "${id}") { status replicaId detail } }`,
-    );
-    expect(check).toEqual({ status: "HEALTHY", replicaId: null, detail: null });
+    await eventually("the logs of both", async () => {
+      const { deployment } = await admin.query<{ deployment: { logs: { text: string; replicaId: string }[] } }>(
+        `{ deployment(id: "${id}") { logs(last: 100) { text replicaId } replicas { sessions } } }`,
+      );
+      const said = deployment.logs.filter(({ text }) => text.includes("It was told news."));
+      return replicas.every((replica) => said.some(({ replicaId }) => replicaId === replica.id));
+    });
+    // One of several is answered only where it is worse than the others.
+    await eventually("a check of both", async () => {
+      const { checkDeploymentHealth: check } = await admin.query<{ checkDeploymentHealth: object }>(
+        `mutation { checkDeploymentHealth(id: "${id}") { status replicaId detail } }`,
+      );
+      expect(check).toEqual({ status: "HEALTHY", replicaId: null, detail: null });
+      return true;
+    });
   });
 
   test("a leader that was stopped past its lease writes nothing when it goes on, and stops what was moved", async () => {
-    running.get("one")?.kill("SIGSTOP");
+    const first = running.get("one");
+    first?.kill("SIGSTOP");
+    // The next test needs it, however this one ends.
+    onTestFinished(() => void first?.kill("SIGCONT"));
     const moved = await onHosts("two", "two");
     const { events } = await deploymentNow();
     expect(events.map(({ kind, message }) => `${kind} ${message}`)).toContainEqual(
       expect.stringMatching(/^MOVED Replica \d goes to host two\. Host one was not heard from since /),
     );
     await callsAnswer();
-    expect(await processesOf("one")).not.toEqual([]);
-
-    running.get("one")?.kill("SIGCONT");
+    const left = await processesOf("one");
+    first?.kill("SIGCONT");
+    expect(left).not.toEqual([]);
     await eventually("its processes are gone", async () => (await processesOf("one")).length === 0 || undefined);
     const after = await deploymentNow();
-    expect(after.replicas).toEqual(moved);
-    expect(after.events.map(({ sequence }) => sequence)).toEqual(events.map(({ sequence }) => sequence));
+    expect(placesOf(after.replicas)).toEqual(placesOf(moved));
+    expect(changesOf(after.events)).toEqual(changesOf(events));
     await callsAnswer();
   });
 
