@@ -11,7 +11,7 @@ import {
 import { basename, join, relative } from "node:path";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { isWithin } from "./paths.ts";
-import type { Allowance } from "./resources.ts";
+import type { Allowance } from "../resources.ts";
 
 /**
  * A control group for each replica, where this host lets Toolyard make some: the kernel keeps every process of a replica in

@@ -14,7 +14,7 @@ import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 import { placeOf, statusOf } from "./paths.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
-import { allowanceOf } from "./resources.ts";
+import { allowanceOf } from "../resources.ts";
 
 /** The checked plan for spawning a replica: it fails only for reasons that could not be known before. */
 export interface LaunchPlan extends Invocation {

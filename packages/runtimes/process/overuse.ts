@@ -3,7 +3,7 @@ import type { Cgroups } from "./cgroups.ts";
 import { diskUse, unlinkedUse } from "./disk-use.ts";
 import type { ProcessTable } from "./process-table.ts";
 import type { ReplicaRecord } from "./replica-records.ts";
-import { allowanceOf } from "./resources.ts";
+import { allowanceOf } from "../resources.ts";
 
 const MIB = 1024 * 1024;
 /** More output than this within a second is no log, and keeps the disk busy however often it is rotated. */

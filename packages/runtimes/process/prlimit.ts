@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { findOnPath } from "./command-resolution.ts";
-import type { Allowance } from "./resources.ts";
+import type { Allowance } from "../resources.ts";
 
 const MIB = 1024 * 1024;
 const OPEN_FILES = 8_192;

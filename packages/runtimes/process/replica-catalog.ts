@@ -13,7 +13,7 @@ import type { ReplicaLog } from "./replica-log.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
 import { createOveruse } from "./overuse.ts";
 import { removeTree } from "./tree-removal.ts";
-import { allowanceOf } from "./resources.ts";
+import { allowanceOf } from "../resources.ts";
 import { findOrphans } from "./orphans.ts";
 import { createReplicaRecords, readRecords, wasSpawned } from "./replica-records.ts";
 import type { ReplicaRecord, ReplicaRecords } from "./replica-records.ts";

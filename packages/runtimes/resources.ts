@@ -1,5 +1,5 @@
 import { LIMITS } from "@toolyard/launch/limits.ts";
-import type { ReplicaSpec } from "../runtime.ts";
+import type { ReplicaSpec } from "./runtime.ts";
 
 /** The resources that one replica may use, complete. */
 export interface Allowance {
