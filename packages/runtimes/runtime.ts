@@ -70,7 +70,14 @@ interface ReplicaEndpoint {
 export type ReplicaLiveness =
   | { alive: true; startedAt: number }
   /** `exitCode` and `signal` are null where they cannot be known (an adopted process that ended while nobody looked). */
-  | { alive: false; exitCode: number | null; signal: string | null; detail: string | null };
+  | {
+      alive: false;
+      exitCode: number | null;
+      signal: string | null;
+      detail: string | null;
+      /** Why, in a sentence, where the runtime knows more than that. */
+      why?: string;
+    };
 
 export interface ReplicaLogLine {
   /** Epoch milliseconds. */
@@ -98,6 +105,8 @@ export interface RuntimeCapabilities {
 export interface Runtime {
   readonly kind: RuntimeKind;
   readonly capabilities: RuntimeCapabilities;
+  /** What keeps it from its work now, in a sentence; null: nothing. Left out: nothing can. */
+  problem?(): Promise<string | null>;
   /** Whether a replica of this sort, reached at `host`, takes a port of the host's range. */
   needsPort(launch: ReplicaLaunch["kind"], host: string): boolean;
   /** Whether a replica would answer, where none can be called: simulated ones. Left out: they are called at their endpoint. */

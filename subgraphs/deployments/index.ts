@@ -42,6 +42,7 @@ import { createLogArchive } from "./logs/log-archive.ts";
 import { createInspection } from "./inspection.ts";
 import { createLogService } from "./logs/log-service.ts";
 import { resolvers } from "./resolvers.ts";
+import { runtimeHealth } from "./runtimes.ts";
 import { createRouteBuilder } from "./routes/route-builder.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";
 import { createSqlRouteStore } from "./routes/route-store.sql.ts";
@@ -251,18 +252,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         logRetentionMs: config.logRetentionMs,
         now,
       }),
-      health: async () =>
-        runtimes.flatMap(({ kind, capabilities: { isolation } }) =>
-          isolation === null
-            ? []
-            : {
-                name: `runtime:${kind.toLowerCase()}`,
-                status: "healthy" as const,
-                essential: false,
-                responseTimeMs: 0,
-                detail: isolation.detail,
-              },
-        ),
+      health: async () => (await Promise.all(runtimes.map(runtimeHealth))).flat(),
       async gauges() {
         const counts = await store.countByStatus();
         const of = (status: DeploymentStatus) => counts.get(status) ?? 0;

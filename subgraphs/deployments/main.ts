@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { httpUrl } from "@toolyard/runtimes/process/listening-socket.ts";
+import { httpUrl } from "@toolyard/runtimes/endpoint/http-url.ts";
 import { runSubgraph, type ListenAddress } from "@toolyard/subgraph-host/subgraph-main.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createDeploymentsSubgraph, createRuntimes, parseDeploymentsConfig } from "./index.ts";

@@ -1,3 +1,43 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { parseEnvironment } from "@toolyard/service-kit";
+import { z } from "zod";
 import type { RuntimeModule } from "../runtime-module.ts";
 
-export const docker: RuntimeModule = { description: "Containers of a Docker engine.", configure: null };
+const variables = {
+  DOCKER_HOST: z.string().default("unix:///var/run/docker.sock").meta({ example: "unix:///var/run/docker.sock" }),
+  /** As Docker reads it: anything means yes. */
+  DOCKER_TLS_VERIFY: z.string().optional().meta({ example: "1" }),
+  DOCKER_CERT_PATH: z.string().optional().meta({ example: "/etc/docker/certificates" }),
+  DOCKER_CONFIG: z.string().optional().meta({ example: "/etc/toolyard/docker" }),
+  MCP_IMAGE_REGISTRY: z
+    .string()
+    .regex(
+      /^[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/,
+      "must be a host, with a path or without",
+    )
+    .optional()
+    .meta({ example: "ghcr.io/acme" }),
+};
+
+export const docker: RuntimeModule = {
+  description: "Containers of a Docker or Podman engine.",
+  configure(env) {
+    const settings = parseEnvironment(variables, env);
+    const { DOCKER_CONFIG: folder = join(homedir(), ".docker"), DOCKER_CERT_PATH: certificates = folder } = settings;
+    return {
+      settings,
+      async create({ dataDir, logger, keepEndedMs }) {
+        const { createDockerRuntime } = await import("./docker-runtime.ts");
+        return createDockerRuntime({
+          engine: { url: settings.DOCKER_HOST, certificates: settings.DOCKER_TLS_VERIFY ? certificates : null },
+          dataDir,
+          imageRegistry: settings.MCP_IMAGE_REGISTRY ?? null,
+          credentialsFile: join(folder, "config.json"),
+          logger,
+          keepEndedMs,
+        });
+      },
+    };
+  },
+};

@@ -3,6 +3,7 @@ import { createServer, type Server } from "node:net";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
+import { httpUrl } from "../endpoint/http-url.ts";
 import { unixUrl } from "../endpoint/socket-path.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
@@ -55,10 +56,6 @@ export async function listenForBridge(
 
 export function needsPort(host: string): boolean {
   return host !== "localhost" && !isLoopback(host);
-}
-
-export function httpUrl(host: string, port: number): string {
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 function listening(server: Server, listen: () => void): Promise<void> {

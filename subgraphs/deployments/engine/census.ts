@@ -1,5 +1,5 @@
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
-import type { Logger } from "@toolyard/service-kit";
+import { ToolyardError, type Logger } from "@toolyard/service-kit";
 import { processNameOf, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { KnownRecords } from "./known-records.ts";
@@ -26,13 +26,34 @@ export function createCensus(options: {
 }): Census {
   const { known: records, runtimes, logger, hostId, graceMs } = options;
   const gone = new Set<string>();
+  /** Runtimes that did not answer when they were last asked. */
+  const away = new Set<RuntimeKind>();
   /** Processes without a row that are being stopped. */
   const strays = new Map<string, Promise<void>>();
 
   /** It may have been started after the list was made. */
   async function confirmGone(handle: ReplicaHandle): Promise<void> {
-    const liveness = await runtimes.get(handle.runtime)?.inspect(handle);
+    const runtime = runtimes.get(handle.runtime);
+    const liveness = runtime && (await unlessAway(runtime, () => runtime.inspect(handle)));
     if (liveness?.alive === false) gone.add(keyOf(handle));
+  }
+
+  /** Null where the runtime's engine does not answer: nothing is known of its replicas, which are left as they are. */
+  async function unlessAway<Answer>(runtime: Runtime, ask: () => Promise<Answer>): Promise<Answer | null> {
+    try {
+      const answer = await ask();
+      away.delete(runtime.kind);
+      return answer;
+    } catch (error) {
+      if (!(error instanceof ToolyardError) || error.code !== "UPSTREAM_UNAVAILABLE") throw error;
+      if (!away.has(runtime.kind))
+        logger.warn(
+          { err: error, runtime: runtime.kind },
+          "a runtime does not answer; its replicas are left as they are",
+        );
+      away.add(runtime.kind);
+      return null;
+    }
   }
 
   async function stopStray(runtime: Runtime, handle: ReplicaHandle): Promise<void> {
@@ -52,9 +73,10 @@ export function createCensus(options: {
   return {
     async take() {
       const goneBefore = [...gone];
-      const lists = [...runtimes.values()].map(async (runtime) =>
-        (await runtime.list()).map(({ handle }) => ({ handle, runtime })),
-      );
+      const lists = [...runtimes.values()].map(async (runtime) => {
+        const running = await unlessAway(runtime, () => runtime.list());
+        return (running ?? []).map(({ handle }) => ({ handle, runtime }));
+      });
       const listed = (await Promise.all(lists)).flat();
       // Read after the list: a row is written before its process is started, so a process listed without a row has none.
       const found = await records.refresh();

@@ -34,5 +34,5 @@ export function describeEnd(replica: Replica, end: Extract<ReplicaLiveness, { al
       : end.exitCode !== null
         ? `exited${soon} with code ${end.exitCode}`
         : "is gone; nobody saw how it ended";
-  return `The server ${how}.`;
+  return [`The server ${how}.`, ...(end.why === undefined ? [] : [end.why])].join(" ");
 }

@@ -250,7 +250,7 @@ export type Environment =
 
 /** Where replicas run. */
 export type RuntimeKind =
-  /** Containers of a Docker engine. */
+  /** Containers of a Docker or Podman engine. */
   | 'DOCKER'
   /** Pods of a cluster. */
   | 'KUBERNETES'

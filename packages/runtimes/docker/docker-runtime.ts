@@ -1,0 +1,391 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
+import type { ContainerInspectInfo } from "dockerode";
+import { claimFolder } from "../process/ownership.ts";
+import { httpUrl } from "../endpoint/http-url.ts";
+import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
+import { endOf, NOBODY_KNOWS } from "./container-end.ts";
+import { watchContainers } from "./container-events.ts";
+import { containerOptions, LABELS, ownLabels, type ContainerLaunch } from "./container-options.ts";
+import { createOutputReader } from "./container-output.ts";
+import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";
+import { createImages } from "./images.ts";
+import { credentialsFor } from "./registry-credentials.ts";
+
+export interface DockerRuntimeOptions {
+  engine: EngineOptions;
+  /** Whose containers they are. This process' alone. */
+  dataDir: string;
+  /** Of short names of images; null: the engine completes them. */
+  imageRegistry: string | null;
+  /** A file of the form of Docker's `config.json`. */
+  credentialsFile: string;
+  logger: Logger;
+  /** How long what ended and was not forgotten is kept, its output among it. */
+  keepEndedMs: number;
+  /** How long a container may still be there after SIGKILL before `stop` gives up. @default 10000 */
+  killTimeoutMs?: number;
+  /** How often progress of a pull is told. @default 1000 */
+  tellEveryMs?: number;
+  now?: () => number;
+}
+
+/** A container that runs. */
+interface Running {
+  handle: ReplicaHandle;
+  replicaId: string;
+  deploymentId: string;
+  /** Its end is nothing to tell. */
+  stopping: boolean;
+}
+
+const OWNER_LETTERS = 8;
+const FIRST_LOOK_MS = 25;
+const LONGEST_LOOK_MS = 250;
+
+/** Runs replicas as containers of an engine. They outlive this process and are found again by their labels. */
+export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
+  const { imageRegistry, credentialsFile, logger, keepEndedMs, killTimeoutMs = 10_000, now = Date.now } = options;
+  const ownerId = claimFolder(options.dataDir);
+  const engine = createEngine(options.engine);
+  const images = createImages({
+    engine,
+    registry: imageRegistry,
+    credentials: (registry) => credentialsFor(registry, credentialsFile),
+    ...(options.tellEveryMs !== undefined && { tellEveryMs: options.tellEveryMs }),
+  });
+  const labels = ownLabels(ownerId);
+  const suffix = ownerId.slice(0, OWNER_LETTERS);
+  const network = `toolyard-${suffix}`;
+  const nameOf = (name: string): string => `toolyard-${name}-${suffix}`;
+
+  const running = new Map<string, Running>();
+  /** Containers that ended while a start was looking at them. */
+  const ended = new Set<string>();
+  const starts = new Map<string, Promise<ReplicaHandle>>();
+  const stops = new Map<string, { deadline: number; done: Promise<void> }>();
+  const listeners = new Set<(handle: ReplicaHandle, deploymentId: string) => void>();
+  /** Its last change; it is made and removed one after the other. */
+  let networkChange: Promise<void> = Promise.resolve();
+
+  const idOf = ({ identity }: ReplicaHandle): string => String(identity["id"]);
+  const isOwn = ({ identity }: ReplicaHandle): boolean => identity["owner"] === ownerId;
+  const inspected = (idOrName: string): Promise<ContainerInspectInfo | null> =>
+    orNull(engine.ask((docker, abortSignal) => docker.getContainer(idOrName).inspect({ abortSignal })));
+  const remove = (id: string): Promise<unknown> =>
+    orNull(engine.ask((docker, abortSignal) => docker.getContainer(id).remove({ force: true, v: true, abortSignal })));
+
+  function toRunning(id: string, its: Record<string, string>, hostPort: number): Running {
+    const { [LABELS.name]: name = "", [LABELS.replica]: replicaId = "", [LABELS.deployment]: deploymentId = "" } = its;
+    // A container that has ended has no port; nothing answers at this one either.
+    const endpoint = { url: httpUrl(its[LABELS.host] ?? "", hostPort), owner: null };
+    const handle = { runtime: "DOCKER", name, identity: { owner: ownerId, id, replicaId }, endpoint };
+    return { handle, replicaId, deploymentId, stopping: false };
+  }
+
+  function tell(id: string): void {
+    const gone = running.get(id);
+    running.delete(id);
+    if (gone?.stopping === false) for (const listener of listeners) listener(gone.handle, gone.deploymentId);
+  }
+
+  /** All that there are of this owner, whatever their state; remembers those that run. */
+  async function survey() {
+    const found = await engine.ask((docker, abortSignal) =>
+      docker.listContainers({
+        all: true,
+        filters: { label: Object.entries(labels).map(([name, value]) => `${name}=${value}`) },
+        abortSignal,
+      }),
+    );
+    for (const { Id, Labels, State, Ports } of found) {
+      if (!isRunning(State) || running.has(Id)) continue;
+      const port = Ports.find(
+        ({ PrivatePort, PublicPort }) => PublicPort && PrivatePort === Number(Labels[LABELS.port]),
+      );
+      running.set(Id, toRunning(Id, Labels, port?.PublicPort ?? 0));
+    }
+    return found;
+  }
+
+  /** What happened while nobody watched: ends are told, and what a killed process left half made or unneeded is removed. */
+  async function catchUp(): Promise<void> {
+    const knownBefore = [...running.keys()];
+    const found = await survey();
+    const alive = new Set(found.flatMap(({ Id, State }) => (isRunning(State) ? Id : [])));
+    for (const id of knownBefore) if (!alive.has(id)) tell(id);
+    for (const { Id, Labels, State } of found) {
+      if (isRunning(State) || starts.has(Labels[LABELS.name] ?? "")) continue;
+      // One that never ran ended in the year 1.
+      const info = await inspected(Id);
+      if (info && now() - Date.parse(info.State.FinishedAt) > keepEndedMs) await remove(Id);
+    }
+    await leaveNetwork();
+  }
+
+  function changeNetwork(change: () => Promise<void>): Promise<void> {
+    networkChange = networkChange.catch(() => undefined).then(change); // Whose change failed has been told.
+    return networkChange;
+  }
+  const joinNetwork = () =>
+    changeNetwork(async () => {
+      if (await orNull(engine.ask((docker) => docker.getNetwork(network).inspect()))) return;
+      await engine.ask((docker, abortSignal) =>
+        docker.createNetwork({
+          Name: network,
+          Driver: "bridge",
+          Labels: labels,
+          // Replicas do not reach each other.
+          Options: { "com.docker.network.bridge.enable_icc": "false" },
+          abortSignal,
+        }),
+      );
+    });
+  const leaveNetwork = () =>
+    changeNetwork(async () => {
+      if (starts.size > 0 || running.size > 0) return;
+      // It stays where a container of it does; the last one's end is followed by this again.
+      await engine.ask((docker) => docker.getNetwork(network).remove()).catch(passRefusal);
+    });
+
+  async function begin(
+    spec: ReplicaSpec,
+    signal: AbortSignal | undefined,
+    progress: (reason: string) => void,
+  ): Promise<ReplicaHandle> {
+    const launch = toContainer(spec);
+    signal?.throwIfAborted();
+    if (!engine.isHere && isLocalOnly(spec.host))
+      throw new ToolyardError(
+        "UPSTREAM_UNAVAILABLE",
+        "The container engine is on another host: REPLICA_ADVERTISE_HOST must be an address of that one.",
+      );
+    await stops.get(spec.name)?.done;
+    const name = nameOf(spec.name);
+    const existing = await inspected(name);
+    if (existing?.State.Running) return remember(existing).handle;
+    if (existing) await remove(existing.Id);
+    const image = await images.ensure(launch.image, signal, progress);
+    signal?.throwIfAborted();
+    await joinNetwork();
+    const wanted = await containerOptions(spec, { ...launch, image }, { name, ownerId, network });
+    const container = await engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
+    try {
+      signal?.throwIfAborted();
+      await engine.ask((_, abortSignal) => container.start({ abortSignal }));
+      const info = await inspected(container.id);
+      if (info === null) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "Its container was removed by somebody else.");
+      const started = remember(info);
+      // Told once its caller has the handle.
+      if (!info.State.Running || ended.has(info.Id)) setImmediate(tell, info.Id);
+      return started.handle;
+    } catch (error) {
+      await remove(container.id);
+      throw error;
+    }
+  }
+
+  function remember({ Id, Config, NetworkSettings }: ContainerInspectInfo): Running {
+    const { Labels } = Config;
+    const [published] = NetworkSettings.Ports[`${Labels[LABELS.port]}/tcp`] ?? [];
+    const entry = running.get(Id) ?? toRunning(Id, Labels, Number(published?.HostPort ?? 0));
+    running.set(Id, entry);
+    return entry;
+  }
+
+  async function end(handle: ReplicaHandle, deadline: () => number): Promise<void> {
+    if (!isOwn(handle)) return;
+    await starts.get(handle.name)?.catch(() => undefined); // Its caller has the error.
+    const id = idOf(handle);
+    const entry = running.get(id);
+    if (entry) entry.stopping = true;
+    const kill = (signal: string) =>
+      // It may have ended meanwhile, which is looked at.
+      engine.ask((docker, abortSignal) => docker.getContainer(id).kill({ signal, abortSignal })).catch(passRefusal);
+    const isOver = async (until: () => number): Promise<boolean> => {
+      for (let lookMs = FIRST_LOOK_MS; ; lookMs = Math.min(LONGEST_LOOK_MS, lookMs * 2)) {
+        if ((await inspected(id))?.State.Running !== true) return true;
+        const left = until() - now();
+        if (left <= 0) return false;
+        await delay(Math.min(lookMs, left));
+      }
+    };
+    try {
+      const info = await inspected(id);
+      if (info?.State.Running) {
+        await kill((info.Config as { StopSignal?: string }).StopSignal || "SIGTERM");
+        if (!(await isOver(deadline))) {
+          await kill("SIGKILL");
+          const giveUp = now() + killTimeoutMs;
+          if (!(await isOver(() => giveUp)))
+            throw new ToolyardError("UPSTREAM_UNAVAILABLE", `The engine does not end the container of ${handle.name}.`);
+        }
+      }
+      running.delete(id);
+    } finally {
+      if (entry) entry.stopping = false;
+    }
+  }
+
+  const watch = watchContainers({
+    engine,
+    labels,
+    onConnected: catchUp,
+    onDeath(id) {
+      if (running.has(id)) tell(id);
+      else if (starts.size > 0) ended.add(id);
+    },
+    logger,
+  });
+
+  return {
+    kind: "DOCKER",
+    capabilities: {
+      launches: ["image"],
+      maxReplicas: null,
+      location: "HOST",
+      adopts: true,
+      isolation: {
+        isolated: true,
+        detail: "Replicas are containers without capabilities, whose root is read-only.",
+      },
+    },
+    needsPort: () => false,
+    async problem() {
+      try {
+        await engine.ask((docker) => docker.ping());
+        return null;
+      } catch (error) {
+        return error instanceof Error ? error.message : String(error);
+      }
+    },
+
+    start(spec, signal, progress = () => undefined) {
+      const current = starts.get(spec.name);
+      if (current) return current;
+      const started = begin(spec, signal, progress)
+        .catch((error: unknown) => {
+          throw error instanceof EngineRefusal ? startFailure(error) : error;
+        })
+        .finally(() => {
+          starts.delete(spec.name);
+          if (starts.size === 0) ended.clear();
+          if (running.size === 0) leaveNetwork().catch(() => undefined); // It is tried again with the next one.
+        });
+      starts.set(spec.name, started);
+      return started;
+    },
+    async list() {
+      const found = await survey();
+      return found.flatMap(({ Id, State }) => {
+        const entry = isRunning(State) ? running.get(Id) : undefined;
+        if (!entry) return [];
+        const { handle, replicaId, deploymentId } = entry;
+        return { handle, replicaId, deploymentId };
+      });
+    },
+    recognize: async (handle) => (isOwn(handle) ? handle : null),
+    async inspect(handle) {
+      const info = isOwn(handle) ? await inspected(idOf(handle)) : null;
+      if (info === null) return NOBODY_KNOWS;
+      return info.State.Running ? { alive: true, startedAt: Date.parse(info.State.StartedAt) } : endOf(info);
+    },
+    async logs(handle, last) {
+      if (last <= 0) return [];
+      const output = await orNull(
+        engine.ask((docker, abortSignal) =>
+          docker
+            .getContainer(idOf(handle))
+            .logs({ stdout: true, stderr: true, timestamps: true, tail: last, abortSignal }),
+        ),
+      );
+      if (output === null) return [];
+      const reader = createOutputReader();
+      return [...reader.read(output), ...reader.end()].slice(-last);
+    },
+    async *followLogs(handle, signal) {
+      yield* follow(handle, signal);
+    },
+    stop(handle, graceMs) {
+      const deadline = now() + graceMs;
+      const current = stops.get(handle.name);
+      if (current) {
+        current.deadline = Math.min(current.deadline, deadline);
+        return current.done;
+      }
+      const stop = { deadline, done: Promise.resolve() };
+      stop.done = end(handle, () => stop.deadline).finally(() => stops.delete(handle.name));
+      stops.set(handle.name, stop);
+      return stop.done;
+    },
+    async forget(handle) {
+      if (!isOwn(handle)) return;
+      await stops.get(handle.name)?.done;
+      const info = await inspected(idOf(handle));
+      if (info?.State.Running) throw new ToolyardError("CONFLICT", `Replica ${handle.name} still runs.`);
+      if (info) await remove(info.Id);
+      await leaveNetwork();
+    },
+    onExit(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => watch.close(),
+  };
+
+  async function* follow(handle: ReplicaHandle, signal: AbortSignal): AsyncGenerator<ReplicaLogLine> {
+    const stream = await orNull(
+      engine.open(
+        (docker, abortSignal) =>
+          docker
+            .getContainer(idOf(handle))
+            .logs({ follow: true, stdout: true, stderr: true, timestamps: true, tail: 0, abortSignal }),
+        signal,
+      ),
+    ).catch((error: unknown) => {
+      if (signal.aborted) return null;
+      throw error;
+    });
+    if (stream === null) return;
+    const reader = createOutputReader();
+    try {
+      for await (const chunk of stream) yield* reader.read(chunk as Buffer);
+      yield* reader.end();
+    } catch (error) {
+      if (!signal.aborted) logger.debug({ err: error, replica: handle.name }, "following a container's output ended");
+    }
+  }
+}
+
+const isRunning = (state: string): boolean => state === "running" || state === "paused";
+
+function isLocalOnly(host: string): boolean {
+  return host === "localhost" || isLoopback(host);
+}
+
+function passRefusal(error: unknown): void {
+  if (!(error instanceof EngineRefusal)) throw error;
+}
+
+function toContainer({ launch }: ReplicaSpec): ContainerLaunch {
+  if (launch.kind !== "image")
+    throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no container.`);
+  const { image, args, env, port } = launch;
+  return { image, entrypoint: null, args, env, workingDirectory: null, port };
+}
+
+const CANNOT_RUN =
+  /executable file|no such file or directory|exec format error|permission denied|is a directory|no command/i;
+
+function startFailure(refusal: EngineRefusal): ToolyardError {
+  const said = refusal.message.replace(/\s+/g, " ").slice(0, 500);
+  return CANNOT_RUN.test(said)
+    ? new ToolyardError("BAD_USER_INPUT", `The image's command cannot be run. The engine said: ${said}`, {
+        cause: refusal,
+      })
+    : new ToolyardError("UPSTREAM_UNAVAILABLE", `The engine does not start the container. It said: ${said}`, {
+        cause: refusal,
+      });
+}
