@@ -54,7 +54,11 @@ export function createEngine({ url, certificates, timeoutMs = 30_000 }: EngineOp
   };
 
   return {
-    ask: (question) => translated(question(docker, AbortSignal.timeout(timeoutMs))),
+    ask(question) {
+      const late = AbortSignal.timeout(timeoutMs);
+      // Not all that dockerode asks takes a signal.
+      return translated(Promise.race([question(docker, late), aborted(late)]));
+    },
     async open(question, signal) {
       const late = new AbortController();
       const timer = setTimeout(() => late.abort(), timeoutMs);
@@ -100,6 +104,13 @@ function toRefusal(error: unknown): EngineRefusal | null {
 function unavailable(cause: unknown): ToolyardError {
   const why = systemCodeOf(cause) ?? (cause instanceof Error ? cause.name : "unknown");
   return new ToolyardError("UPSTREAM_UNAVAILABLE", `The container engine does not answer (${why}).`, { cause });
+}
+
+/** Rejects with the signal's reason once it aborts. */
+export function aborted(signal: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  return promise;
 }
 
 /** The lines of a stream that are not empty. @throws what breaks it */

@@ -1,5 +1,5 @@
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import { EngineRefusal, linesOf, orNull, type Engine } from "./engine.ts";
+import { aborted, EngineRefusal, linesOf, orNull, type Engine } from "./engine.ts";
 import { imageReference, type ImageReference } from "./image-reference.ts";
 import { describePull, type PullMessage } from "./pull-progress.ts";
 import type { RegistryCredentials } from "./registry-credentials.ts";
@@ -100,12 +100,6 @@ export function createImages(options: {
       return reference.name;
     },
   };
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
-  return promise;
 }
 
 const DENIED =
