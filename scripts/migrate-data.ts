@@ -4,7 +4,8 @@ import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, newId, preconditionFailed } from "@toolyard/service-kit";
-import { ASIDE, COPY_ID, storeOptions } from "@toolyard/storage";
+import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
+import { ASIDE, COPY_ID, requireSameKey, storeOptions } from "@toolyard/storage";
 import { rowsOf } from "@toolyard/storage/backup-manifest.ts";
 import { storeMigrations } from "@toolyard/storage/store-migrations.ts";
 import { tablesOf } from "@toolyard/storage/tables.ts";
@@ -77,6 +78,7 @@ async function run(isDry: boolean): Promise<void> {
     return foretell(to, moved, files);
   }
   await alone(to, async () => {
+    await holdKey(to);
     await beginBelonging(from, to);
     const source = await copyIdOf(dataDir);
     await copyToServers({ from, to, source, progress, signal: stopping.signal });
@@ -88,6 +90,12 @@ async function run(isDry: boolean): Promise<void> {
   say(`The files are in ${join(dataDir, ASIDE)} now: keep them until you trust the servers' backups.`);
   await sayWhatStays(dataDir);
   say(`Start Toolyard on the same DATA_DIR with ${namesOf(to)} set: npm start`);
+}
+
+/** Others may not start there with another key: it would open nothing of what is copied. @throws ConfigError where they did */
+async function holdKey(to: Installation): Promise<void> {
+  if (givenSecretKey(process.env) === null && !existsSync(join(to.dataDir, "secret-key"))) return;
+  await requireSameKey({ ...to, isAlone: true }, await parseSecretKeys(process.env)(to.dataDir));
 }
 
 /** @throws ToolyardError PRECONDITION_FAILED where an earlier copy ended, and other files were made since: they are not what is on the servers */

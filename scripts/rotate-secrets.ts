@@ -46,7 +46,7 @@ try {
         "SECRET_KEY and SECRET_KEY_PREVIOUS are the same key, so nothing would change. A shell sets variables from left to right: " +
           "in `SECRET_KEY=NEW SECRET_KEY_PREVIOUS=$SECRET_KEY` both are NEW. Write SECRET_KEY_PREVIOUS first, or the old key itself.",
       );
-    await requireSameKey(installation, [secretKey, ...previousSecretKeys]);
+    await requireSameKey({ ...installation, isAlone: true }, [secretKey, ...previousSecretKeys]);
     const resealer = createResealer({ secretKey, previousSecretKeys });
     const found = await resealStores(installation, resealer, { signal: stopping.signal, say });
     // Everything that it opens is sealed with the new key now.

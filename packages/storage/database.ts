@@ -59,6 +59,8 @@ export interface MysqlOptions extends Tables {
   poolSize?: number;
   /** After so long without an answer a statement fails, since the server hangs; 30 s. */
   queryMs?: number;
+  /** After so long without a statement a transaction is undone, with its connection: its process hangs, or its host is gone; 10 s. */
+  idleTransactionSeconds?: number;
   /** The store's, by which the table of its migrations is told from other stores'. */
   name: string;
 }

@@ -25,8 +25,8 @@ export interface InstallationMarks extends AsyncDisposable {
   begin(): Promise<InstallationMark>;
   /** Notes that contents are in MongoDB from now on. */
   pair(): Promise<void>;
-  /** Values of a column, the highest first; none where there is no such column. */
-  latest(column: StoreColumn, limit: number): Promise<string[]>;
+  /** Values of a column, from one end or the other; none where there is no such column. */
+  some(column: StoreColumn, which: "HIGHEST" | "LOWEST", limit: number): Promise<string[]>;
   /** Whether a column has one of some values. */
   hasAny(column: StoreColumn, values: readonly string[]): Promise<boolean>;
 }

@@ -17,13 +17,19 @@ export interface StorePlace {
   logger?: Logger | undefined;
 }
 
-/** Holds all processes that share the place to one SECRET_KEY. @param secretKeys Current first. @throws ConfigError */
+/**
+ * Holds all processes that share the place to one SECRET_KEY.
+ * @param place.isAlone For a command that has the database to itself (`alone`).
+ * @param secretKeys Current first.
+ * @throws ConfigError; ToolyardError PRECONDITION_FAILED while a command copies an installation there
+ */
 export async function requireSameKey(
-  { database, logger }: Pick<StorePlace, "database" | "logger">,
+  { database, logger, isAlone = false }: Pick<StorePlace, "database" | "logger"> & { isAlone?: boolean },
   secretKeys: readonly [string, ...string[]],
 ): Promise<void> {
   // Files are in DATA_DIR, and so is their key.
-  if (database) await (await import("./mysql/installation-key.ts")).requireSameKey({ ...database, logger }, secretKeys);
+  if (database)
+    await (await import("./mysql/installation-key.ts")).requireSameKey({ ...database, logger, isAlone }, secretKeys);
 }
 
 /** A store's tables, as its `database.ts` describes them. */

@@ -38,13 +38,14 @@ type Found =
  * is safe: both are new, or the relational side is and nothing is in MongoDB, or what is there belongs to it by what both say of each other.
  * Processes that do so at once come to one mark.
  * @param options.adopt False gives none: for those that only look.
+ * @returns whether MongoDB still has the mark, to be asked later on
  * @throws ConfigError where they belong to different installations, or one has lost what the other refers to
  */
 export async function requireOneInstallation(options: {
   marks: InstallationMarks;
   mongodb: MongodbConnection;
   adopt?: boolean;
-}): Promise<void> {
+}): Promise<() => Promise<boolean>> {
   const { marks, mongodb, adopt = true } = options;
   const mark = mongodbMark(mongodb);
   const own = adopt ? await marks.begin() : await marks.read();
@@ -63,6 +64,7 @@ export async function requireOneInstallation(options: {
     if (!isOwn(await mark.read())) throw apart(found, marks.where);
   }
   await orUnavailable(() => untilDone(hold));
+  return async () => own === null || (await mark.read()) === own.id;
 }
 
 async function compare(marks: InstallationMarks, { connection }: MongodbConnection): Promise<Found> {
@@ -71,9 +73,11 @@ async function compare(marks: InstallationMarks, { connection }: MongodbConnecti
   const collection = (name: string) => db.collection<StoredContent>(name);
   let example: string | null = null;
   for (const { collection: name, ...column } of NAMED) {
-    const ids = await marks.latest(column, SAMPLE);
-    if (ids.length > 0 && (await collection(name).findOne({ _id: { $in: ids } }))) return { kind: "same" };
-    example ??= ids[0] === undefined ? null : `${column.table}.${column.column} ${ids[0]}`;
+    const isThere = async (ids: string[]) => (await collection(name).findOne({ _id: { $in: ids } })) !== null;
+    const [first, last] = [await marks.some(column, "LOWEST", 1), await marks.some(column, "HIGHEST", SAMPLE)];
+    // One that was emptied under a running Toolyard has what came since.
+    if (first.length > 0 && (await isThere(first)) && (await isThere(last))) return { kind: "same" };
+    example ??= first[0] === undefined ? null : `${column.table}.${column.column} ${first[0]}`;
   }
   if (example !== null) return { kind: "missing", example };
   const documents = await collection(DOCUMENTS).find().sort({ _id: -1 }).limit(SAMPLE).toArray();
@@ -104,7 +108,7 @@ function problemOf(found: Exclude<Found, { kind: "same" }>, where: string): stri
     case "empty":
       return `is empty, and ${where} says that documents, contents of versions and results of tasks are in MongoDB: it is another one than before, or was emptied.`;
     case "missing":
-      return `has none of the contents that ${where} names (such as ${found.example}): it is another one than before, or was emptied.`;
+      return `has none of the contents that ${where} names first (such as ${found.example}): it is another one than before, or was emptied.`;
     case "foreign":
       return `has contents of another installation: ${where} knows nothing of them.`;
   }

@@ -126,10 +126,18 @@ async function connect(
   const { requireOneInstallation } = await import("./one-installation.ts");
   const mongodb = await openMongodb({ settings, name: "stores", logger: place.logger });
   try {
-    await requireOneInstallation({ marks, mongodb });
-    return mongodb;
+    const isMarked = await requireOneInstallation({ marks, mongodb });
+    return { ...mongodb, health: async () => withMark(await mongodb.health(), isMarked) };
   } catch (error) {
     await mongodb.close();
     throw error;
   }
+}
+
+/** One that was emptied, or is another one now, answers as well as before. */
+async function withMark(found: ServiceHealth, isMarked: () => Promise<boolean>): Promise<ServiceHealth> {
+  if (found.status !== "healthy" || (await isMarked().catch(() => true))) return found;
+  const detail =
+    "It has lost the mark of this installation: it was emptied, or is another one. Stop Toolyard before more is written to it, and see docs/mongodb.md.";
+  return { ...found, status: "unhealthy", detail };
 }

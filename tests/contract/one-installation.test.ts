@@ -202,6 +202,25 @@ describeOnMongodb("an installation and its MongoDB", () => {
         expect(await marksIn(mongodb)).toHaveLength(1);
       });
 
+      test("are apart from when the MongoDB is emptied under a running Toolyard: health says so, and no start takes what came since for all", async () => {
+        const [place, database] = [await openPlace(), mongodbOf()];
+        const stores = start(place, database.url);
+        const mongodb = await stores.mongodb();
+        await stores.noteMongodb();
+        const [before, since] = [newId(), newId()];
+        await NAMING.tool_versions(place, before);
+        expect(await mongodb?.health()).toMatchObject({ status: "healthy" });
+        await (await database.open()).connection.dropDatabase();
+        await NAMING.tool_versions(place, since);
+        await put(await database.open(), "tool_versions", since);
+        expect(await mongodb?.health()).toMatchObject({
+          status: "unhealthy",
+          detail: expect.stringContaining("emptied"),
+        });
+        const names = refusal(new RegExp(`has none of the contents .*${before}`));
+        await expect(start(place, database.url).mongodb()).rejects.toMatchObject(names);
+      });
+
       test("from before there were marks are told by the rows that documents name; contents that no row knows are another's", async () => {
         const [place, database, userId] = [await openPlace(), mongodbOf(), newId()];
         const mongodb = await database.open();

@@ -300,14 +300,19 @@ test.each(SUBGRAPHS)(
     expect(await ask(null)).toEqual({ status: 200, code: "UNAUTHENTICATED" });
     expect(await opens(null)).toBe(401);
     const forger = createTokenSigner({ secretKey: `not ${secretKey}` });
-    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 60_000 });
-    const expired = await signer.callerHeader(caller, part).finally(() => vi.useRealTimers());
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 10 * 60_000 });
+    // The other one has a header that is good for a while.
+    const another = createTokenSigner({ secretKey });
+    const expired = await another.callerHeader(caller, part).finally(() => vi.useRealTimers());
     const others = PARTS.filter((other) => other !== part).map((other) => signer.callerHeader(caller, other));
     const forged = await forger.callerHeader(caller, part);
-    for (const header of [forged, expired, ...(await Promise.all(others)), `${good.slice(0, -4)}AAAA`, token, ""]) {
+    for (const header of [forged, ...(await Promise.all(others)), `${good.slice(0, -4)}AAAA`, token, ""]) {
       expect(await ask(header)).toEqual(refused);
       expect(await opens(header)).toBe(401);
     }
+    // Signed by the gateway, and not now: its clock must be wrong.
+    expect(await ask(expired)).toEqual({ status: 503, code: "UPSTREAM_UNAVAILABLE" });
+    expect(await opens(expired)).toBe(503);
     expect(await ask(good, "mutation { __typename }")).toMatchObject({ code: "UNAUTHENTICATED" });
     expect(await ask(await signer.callerHeader(caller, part, { isMutation: true }), "mutation { __typename }")).toEqual(
       {
@@ -324,7 +329,8 @@ test("a tool that was registered and deployed is called in every era, and its ev
     expect(await client.callTool("note", { id: `era-${era}` })).toBe(`era-${era}`);
     await client.close();
   }
-  expect(await healthOfBoth()).toEqual(["200 healthy", "200 healthy"]);
+  // A moment after headers were refused for their times.
+  await expect.poll(healthOfBoth).toEqual(["200 healthy", "200 healthy"]);
   expect(load.events.sequences.length).toBeGreaterThan(1);
 });
 

@@ -18,10 +18,11 @@ export async function openMysqlMarks(database: Settings): Promise<InstallationMa
     read: () => readMark(source),
     begin: () => prepared(database.url, () => makeMark(source, newId())),
     pair: async () => void (await source.query(`UPDATE ${TABLE} SET paired = 1`)),
-    async latest({ table, column }, limit) {
+    async some({ table, column }, which, limit) {
+      const order = which === "HIGHEST" ? "DESC" : "ASC";
       if (!(await hasColumn(source, table, column))) return [];
       const rows = await source.query<{ value: string }[]>(
-        `SELECT "${column}" AS "value" FROM "${table}" WHERE "${column}" IS NOT NULL ORDER BY "${column}" DESC LIMIT ${limit}`,
+        `SELECT "${column}" AS "value" FROM "${table}" WHERE "${column}" IS NOT NULL ORDER BY "${column}" ${order} LIMIT ${limit}`,
       );
       return rows.map(({ value }) => value);
     },

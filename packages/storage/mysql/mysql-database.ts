@@ -10,7 +10,7 @@ import { statementReporter } from "../observed-statements.ts";
 import { connectionOptions, refusalOf } from "./mysql-connection.ts";
 import { migrateInSteps } from "./migration-steps.ts";
 import { LOCK_ROWS, LOCK_TABLE } from "./mysql-dialect.ts";
-import { MIGRATION_LOCK, SOLE_LOCK } from "./server-lock.ts";
+import { MIGRATION_LOCK, refuseBesideCommand } from "./server-lock.ts";
 import { refuseUnfinishedCopy } from "./unfinished-copy.ts";
 import { prepared, requireUsable, type FoundDatabase } from "./usable-database.ts";
 
@@ -20,6 +20,10 @@ const IDLE_CONNECTIONS = 1;
 const IDLE_MS = 60_000;
 /** No operation of the gateway takes longer. */
 const QUERY_MS = 30_000;
+/** Others wait for the rows that a transaction has. No code of Toolyard waits in one for anything but the server. */
+const IDLE_TRANSACTION_SECONDS = 10;
+/** MySQL has no such limit for transactions, so that it is one for connections; the pool closes those that it does not need before. */
+const IDLE_CONNECTION_SECONDS = 90;
 /** For a server that starts with this process. */
 const START_MS = 30_000;
 /** How often a transaction is run again that another one was in the way of, or whose connection ended. */
@@ -37,15 +41,20 @@ const SESSION = [
   "SET SESSION time_zone = '+00:00'",
 ];
 
+/** Of connections that serve. MariaDB reads the first comment, MySQL 8 the second. https://mariadb.com/docs/server/reference/sql-structure/sql-language-structure/comment-syntax */
+const idleLimit = (seconds: number) =>
+  `SET SESSION lock_wait_timeout = @@SESSION.lock_wait_timeout /*M!100300 , idle_transaction_timeout = ${seconds} */ /*!80000 , wait_timeout = ${IDLE_CONNECTION_SECONDS} */`;
+
 /**
  * Tables of a MySQL or MariaDB database. Writers run beside each other. Reads have connections of their own: a transaction may wait for a
  * read, which would wait for ever for a connection that only other transactions have, which wait for the first one's locks.
  */
 export async function openMysqlDatabase(options: MysqlOptions): Promise<Database> {
   await migrate(options);
-  const { queryMs = QUERY_MS } = options;
-  const source = await createMysqlSource(options, { queryMs }).initialize();
-  const reader = await createMysqlSource(options, { queryMs }).initialize();
+  const { queryMs = QUERY_MS, idleTransactionSeconds = IDLE_TRANSACTION_SECONDS } = options;
+  const limits = { queryMs, session: [idleLimit(idleTransactionSeconds)] };
+  const source = await createMysqlSource(options, limits).initialize();
+  const reader = await createMysqlSource(options, limits).initialize();
   const availability = createAvailability({
     name: options.name,
     // Refused where changes are, also of no row.
@@ -152,17 +161,10 @@ async function migrateBy(source: DataSource, options: MysqlOptions): Promise<voi
   const { name, migrate: mayMigrate = true, isAlone = false } = options;
   const runner = source.createQueryRunner();
   try {
-    const [{ held, command }] = await runner.query(
-      `SELECT GET_LOCK(${MIGRATION_LOCK}, ?) AS held, IS_USED_LOCK(${SOLE_LOCK}) AS command`,
-      [MIGRATION_WAIT_SECONDS],
-    );
+    const [{ held }] = await runner.query(`SELECT GET_LOCK(${MIGRATION_LOCK}, ?) AS held`, [MIGRATION_WAIT_SECONDS]);
     if (Number(held) !== 1)
       throw preconditionFailed("database", "Another process migrates the database, and does not end.");
-    if (command !== null && !isAlone)
-      throw preconditionFailed(
-        "database",
-        "A command has the database of DATABASE_URL to itself: start again when it has ended.",
-      );
+    if (!isAlone) await refuseBesideCommand(source);
     const found = await requireUsable(source);
     await refuseNewer(source, name);
     if (!isAlone) await refuseUnfinishedCopy(source);
@@ -212,11 +214,15 @@ export async function refuseNewer(source: DataSource, name: string): Promise<voi
 
 /**
  * A data source on a database; exported for the migration generator. `type` decides only how TypeORM reads the schema that is there; after
- * `queryMs` without an answer a statement fails.
+ * `queryMs` without an answer a statement fails. `session` are statements for each connection.
  */
 export function createMysqlSource(
   { url, ca = null, poolSize = POOL_SIZE, name, entities, migrations }: MysqlOptions,
-  { type = "mysql", queryMs = null }: { type?: "mysql" | "mariadb"; queryMs?: number | null } = {},
+  {
+    type = "mysql",
+    queryMs = null,
+    session = [],
+  }: { type?: "mysql" | "mariadb"; queryMs?: number | null; session?: readonly string[] } = {},
 ): DataSource {
   const { user, ...connection } = connectionOptions({ url, ca });
   return new DataSource({
@@ -231,7 +237,8 @@ export function createMysqlSource(
         const pool = mysql.createPool(options);
         // Runs before whatever the connection is first taken for.
         pool.on("connection", (connection) => {
-          for (const statement of SESSION) connection.query(statement, (error) => error && connection.destroy());
+          for (const statement of [...SESSION, ...session])
+            connection.query(statement, (error) => error && connection.destroy());
         });
         return pool;
       },

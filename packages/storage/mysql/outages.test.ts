@@ -2,7 +2,7 @@ import { createLogger } from "@toolyard/service-kit";
 import { eventually } from "@toolyard/testing/eventually.ts";
 import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
 import { withWayTo, type WayToServer } from "@toolyard/testing/way-to-server.ts";
-import { EntitySchema } from "typeorm";
+import { EntitySchema, type EntityManager } from "typeorm";
 import { expect, test } from "vitest";
 import { column } from "../columns.ts";
 import type { Database } from "../database.ts";
@@ -21,7 +21,7 @@ describeOnMysql("A store", (serverUrl) => {
   /** @param run gets what was logged, too */
   async function withStore(
     run: (database: Database, way: WayToServer, logged: () => string[]) => Promise<void>,
-    options: { queryMs?: number } = {},
+    options: { queryMs?: number; idleTransactionSeconds?: number } = {},
   ): Promise<void> {
     const scratch = await createScratchDatabase(serverUrl);
     const { hostname, port } = new URL(serverUrl);
@@ -47,6 +47,29 @@ describeOnMysql("A store", (serverUrl) => {
     database.transaction(({ manager }) => manager.insert(noteEntity, { id }));
   const idsIn = async (database: Database) =>
     (await database.read.find(noteEntity, { order: { id: "ASC" } })).map(({ id }) => id);
+
+  test("gives up a transaction whose process hangs in it, so that others have its rows", () =>
+    withStore(
+      async (database) => {
+        await insert(database, "held");
+        const [holds, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+        const remove = (manager: EntityManager) => manager.delete(noteEntity, { id: "held" });
+        const hanging = database.transaction(async ({ manager }) => {
+          await remove(manager);
+          holds.resolve();
+          await goesOn.promise;
+          await manager.insert(noteEntity, { id: "late" });
+        });
+        await holds.promise;
+        await database.transaction(({ manager }) => remove(manager));
+        expect(await idsIn(database)).toEqual([]);
+        goesOn.resolve();
+        // Its connection is lost, and it is run again.
+        await hanging;
+        expect(await idsIn(database)).toEqual(["late"]);
+      },
+      { idleTransactionSeconds: 1 },
+    ));
 
   test("whose server goes away says so to callers, in its health and once in the log, and goes on when it is back", () =>
     withStore(async (database, way, logged) => {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { preconditionFailed } from "@toolyard/service-kit";
 import mysql, { type Connection, type RowDataPacket } from "mysql2/promise";
+import type { DataSource } from "typeorm";
 import type { MysqlOptions } from "../database.ts";
 import { connectionOptions, refusalOf } from "./mysql-connection.ts";
 
@@ -10,7 +11,17 @@ const LINGER_MS = 5_000;
 /** Names of locks are the server's, not the database's, and end at 64 characters. */
 export const MIGRATION_LOCK = "CONCAT('toolyard-migrations-', MD5(DATABASE()))";
 /** Held while a command has the database to itself; no process opens its stores then. */
-export const SOLE_LOCK = "CONCAT('toolyard-alone-', MD5(DATABASE()))";
+const SOLE_LOCK = "CONCAT('toolyard-alone-', MD5(DATABASE()))";
+
+/** @throws ToolyardError PRECONDITION_FAILED while a command has the database to itself */
+export async function refuseBesideCommand(source: DataSource): Promise<void> {
+  const [found] = await source.query<{ command: number | null }[]>(`SELECT IS_USED_LOCK(${SOLE_LOCK}) AS command`);
+  if (found?.command !== null)
+    throw preconditionFailed(
+      "database",
+      "A command has the database of DATABASE_URL to itself: start again when it has ended.",
+    );
+}
 
 /** A database that no other process of Toolyard has open. */
 export interface DatabaseLock {

@@ -42,8 +42,9 @@ export function openFileMarks(dataDir: string): InstallationMarks {
       return (await read()) ?? { id, isPaired: false };
     },
     pair: () => noteServer(dataDir, "MONGODB_URL"),
-    async latest(of, limit) {
-      return select(dataDir, of, `IS NOT NULL ORDER BY "${of.column}" DESC LIMIT ${limit}`, []);
+    async some(of, which, limit) {
+      const order = which === "HIGHEST" ? "DESC" : "ASC";
+      return select(dataDir, of, `IS NOT NULL ORDER BY "${of.column}" ${order} LIMIT ${limit}`, []);
     },
     async hasAny(of, values) {
       const places = values.map(() => "?").join(", ");
