@@ -58,7 +58,7 @@ await runProcess(
     );
     const dataDir = resolve(config.dataDir);
     const logger = createLogger({ level: config.logLevel, name: "supervisor" });
-    logLifetime(lifetime, logger);
+    logLifetime(lifetime, logger, process.env);
     await prepareDataDir(dataDir, logger);
     // Where another Toolyard has it, this says so at once; it is the deployments part that holds it.
     const lock = await lockFolder(dataDir);
@@ -121,6 +121,7 @@ await runProcess(
           ...(otherProxies.length > 0 && { Proxies: `also at ${otherProxies.join(", ")}` }),
           Parts: [...parts.subgraphs, ...parts.workers].map(({ name, port }) => `${name} :${port}`).join(", "),
         },
+        introspection: config.introspection,
         dataDir,
         servers: ["MySQL", ...(settings.mongodb ? ["MongoDB"] : [])],
         administrator,

@@ -53,7 +53,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   const config = parseGatewayConfig(process.env, { isAlone });
   const readSecretKeys = parseSecretKeys(process.env);
   const logger = createLogger({ level: config.logLevel, name: "gateway" });
-  logLifetime(lifetime, logger);
+  logLifetime(lifetime, logger, process.env);
   const supervision = followSupervisor(lifetime);
   const { file } = given ?? { file: join(import.meta.dirname, "..", "schema", "supergraph.graphql") };
   const { schemaPollIntervalMs: pollIntervalMs } = config;

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import type { MongodbConnection } from "@toolyard/mongodb";
 import { createLogger, preconditionFailed } from "@toolyard/service-kit";
 import type { Resealer } from "@toolyard/service-kit/identity/resealing.ts";
+import { misspeltVariables } from "@toolyard/service-kit/process/config.ts";
 import {
   parseDataConfig,
   type MongodbSettings,
@@ -21,12 +22,13 @@ export interface Installation extends Pick<ProcessConfig, "dataDir" | "database"
   stores: StoreSchema[];
 }
 
-/** Of the environment. @throws ConfigError, also where data is on a server that is not named */
+/** Of the environment; names in it that seem to be misspelt are told on stderr. @throws ConfigError, also where data is on a server that is not named */
 export async function readInstallation(): Promise<Installation> {
   const { dataDir, database, mongodb } = parseDataConfig(process.env);
+  for (const sentence of misspeltVariables(process.env)) process.stderr.write(`${sentence}\n`);
   const installation = { dataDir: resolve(dataDir), database, mongodb, stores: await readStores(root) };
   for (const store of installation.stores)
-    if (!(store.isEmbeddedOnly ? mongodb : database)) refuseMoved(installation.dataDir, store);
+    if (!(store.isEmbeddedOnly ? mongodb : database)) refuseMoved(installation, store);
   return installation;
 }
 
@@ -49,7 +51,7 @@ export async function alone<Result>(installation: Installation, work: () => Prom
   const { dataDir, database, stores } = installation;
   await using locks = new AsyncDisposableStack();
   if (existsSync(dataDir)) {
-    const lock = await lockFolder(dataDir, { waitMs: 0 });
+    const lock = await lockFolder(dataDir, { waitMs: 0, isCommand: true });
     locks.defer(() => lock.release());
     // Parts that run alone, each on its own file, do not lock the folder.
     for (const { name } of stores) refuseOpened(join(dataDir, `${name}.sqlite`));

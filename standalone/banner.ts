@@ -8,6 +8,8 @@ export interface BannerFacts {
   behind: { gatewayUrl: string; proxyUrl: string } | null;
   /** Further lines about the installation, by what they are of. */
   extra: Readonly<Record<string, string>>;
+  /** Whether a browser gets GraphiQL. */
+  introspection: boolean;
   dataDir: string;
   /** Those that keep data beside it, by name. */
   servers: readonly string[];
@@ -37,7 +39,7 @@ export function renderBanner(facts: BannerFacts): string {
     "",
     "  Toolyard is ready.",
     "",
-    `  Graph     ${gatewayUrl}/graphql      (open it in a browser to explore; subscriptions on the same address)`,
+    `  Graph     ${gatewayUrl}/graphql      (${facts.introspection ? "open it in a browser to explore" : "for programs: INTROSPECTION=true has a page to explore it"}; subscriptions on the same address)`,
     `  REST      ${gatewayUrl}/api/docs     (to read and to try in a browser)`,
     `  Tools     ${proxyUrl}/mcp/{slug}/v1/mcp`,
     `  Health    ${gatewayUrl}/health       Metrics  ${gatewayUrl}/metrics`,

@@ -65,7 +65,7 @@ await runProcess(
     };
     const dataDir = resolve(config.dataDir);
     const ownLogger = createLogger({ level: config.logLevel, name: "standalone" });
-    logLifetime(lifetime, ownLogger);
+    logLifetime(lifetime, ownLogger, process.env);
     await prepareDataDir(dataDir, ownLogger);
     // Two processes that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(dataDir);
@@ -192,6 +192,7 @@ await runProcess(
         gatewayUrl: config.publicUrl ?? server.url,
         proxyUrl: config.proxyUrl,
         behind: config.publicUrl === null ? null : { gatewayUrl: server.url, proxyUrl: config.localProxyAddress },
+        introspection: config.introspection,
         dataDir,
         extra: {},
         servers: [...(settings.database ? ["MySQL"] : []), ...(settings.mongodb ? ["MongoDB"] : [])],

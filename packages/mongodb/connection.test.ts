@@ -31,7 +31,9 @@ const openOnce = (url: string) =>
   });
 
 test.each([
-  [`mongodb://u:${PASSWORD}@127.0.0.1:1/x?connect=nowhere`, /options that MongoDB's driver does not take/],
+  [`mongodb://u:${PASSWORD}@127.0.0.1:1/x?connect=nowhere`, /options that MongoDB's driver does not take: connect\.$/],
+  [`mongodb://u:${PASSWORD}@127.0.0.1:1/x?tls=true&maxPoolSize=${PASSWORD}`, /does not take: maxPoolSize\.$/],
+  [`mongodb://u:${PASSWORD}@127.0.0.1:99999/x`, /its host cannot be resolved, or is none\.$/],
   [`mongodb://u:${PASSWORD}@nohost.invalid/x`, /host name is not known/],
 ])("a start with %s says what is wrong, and repeats no password", async (url, reason) => {
   const failed = openOnce(url);

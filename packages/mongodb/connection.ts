@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { measureHealth, type Gauge, type Logger, type ServiceHealth } from "@toolyard/service-kit";
+import { measureHealth, messageOf, type Gauge, type Logger, type ServiceHealth } from "@toolyard/service-kit";
 import { ConfigError } from "@toolyard/service-kit/process/config.ts";
 import type { MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
 import mongoose, { type ClientSession, type Connection, type ConnectOptions } from "mongoose";
@@ -74,9 +74,7 @@ export async function openMongodb(options: {
       const reason = mongodbReasonOf(error);
       // The driver's messages may repeat the URL.
       if (mongodbFailureOf(error) === null && reason === "It cannot be used.")
-        throw new ConfigError(
-          `MONGODB_URL: it has options that MongoDB's driver does not take, or its host cannot be resolved.`,
-        );
+        throw new ConfigError(`MONGODB_URL: ${refusalOf(error, settings.url)}`);
       if (performance.now() > deadline || signal?.aborted || mongodbFailureOf(error) === "refused")
         throw new ConfigError(`MONGODB_URL: the MongoDB that it names cannot be used. ${reason}`, { cause: error });
       failed(error);
@@ -156,6 +154,17 @@ export async function openMongodb(options: {
     ],
     close: () => connection.close(),
   };
+}
+
+/** Why the driver does not even look for a server. Its own messages may repeat the URL; the names of its options are no secret. */
+function refusalOf(error: unknown, url: string): string {
+  const { MongoAPIError, MongoParseError } = mongoose.mongo;
+  if (!(error instanceof MongoAPIError || error instanceof MongoParseError))
+    return "its host cannot be resolved, or is none.";
+  const names = [...new URLSearchParams(url.split("?")[1]).keys()].filter((name) => /^\w+$/.test(name));
+  const words = new Set(messageOf(error).match(/\w+/g));
+  const name = names.find((one) => words.has(one));
+  return `it has options that MongoDB's driver does not take${name === undefined ? "" : `: ${name}`}.`;
 }
 
 function optionsOf({ url, ca }: MongodbSettings, name: string, poolSize: number): ConnectOptions {

@@ -13,7 +13,7 @@ const ORPHAN_DRAIN_MS = 2_000;
 await runProcess(async (lifetime) => {
   const config = parseProxyConfig(process.env);
   const logger = createLogger({ level: config.logLevel, name: "proxy" });
-  logLifetime(lifetime, logger);
+  logLifetime(lifetime, logger, process.env);
   await requirePort("PROXY_PORT", config.host, config.port);
   await prepareDataDir(config.dataDir, logger);
   // Its routes and unsent usage lie there.

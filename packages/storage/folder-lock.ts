@@ -27,11 +27,15 @@ const BUSY = 5;
 /**
  * Locks a folder for this process until `release` or the process's end: an exclusive SQLite lock on a file in it, which the system releases
  * however the process ends, so that no lock is ever stale. By Node's own SQLite, since the proxy has no other.
+ * @param isCommand Whether this process works on the folder for a moment, and serves nothing.
  * @param waitMs How long the holder may take to let go, such as at a quick restart; a holder that says it is running is not waited for.
  * @throws ToolyardError CONFLICT when another process has it.
  */
-export async function lockFolder(folder: string, options: { waitMs?: number } = {}): Promise<FolderLock> {
-  const { waitMs = 3_000 } = options;
+export async function lockFolder(
+  folder: string,
+  options: { waitMs?: number; isCommand?: boolean } = {},
+): Promise<FolderLock> {
+  const { waitMs = 3_000, isCommand = false } = options;
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const file = join(folder, "in-use.lock");
   await (await open(file, "a", 0o600)).close();
@@ -47,7 +51,7 @@ export async function lockFolder(folder: string, options: { waitMs?: number } = 
       database.close();
       if (!isBusy(error)) throw error;
       const running = await askPresence(folder);
-      if (running !== null || performance.now() >= deadline) throw taken(folder, running, error);
+      if (running !== null || performance.now() >= deadline) throw taken(folder, { running, isCommand }, error);
     }
     await delay(LOOK_AGAIN_MS);
   }
@@ -57,12 +61,16 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && "errcode" in error && error.errcode === BUSY;
 }
 
-function taken(folder: string, running: Awaited<ReturnType<typeof askPresence>>, cause: unknown): ToolyardError {
+function taken(
+  folder: string,
+  { running, isCommand }: { running: Awaited<ReturnType<typeof askPresence>>; isCommand: boolean },
+  cause: unknown,
+): ToolyardError {
   const message =
     running === null
       ? `${folder} is in use by another Toolyard. Stop that one, or choose another folder (DATA_DIR).`
-      : `Toolyard runs already with this DATA_DIR (${folder}), at ${running.url} (process ${running.pid}). Stop that one, or ` +
-        "give this one another DATA_DIR, PORT and PROXY_PORT.";
+      : `Toolyard runs already with this DATA_DIR (${folder}), at ${running.url} (process ${running.pid}). ` +
+        (isCommand ? "Stop it first." : "Stop that one, or give this one another DATA_DIR, PORT and PROXY_PORT.");
   return new ToolyardError("CONFLICT", message, { cause });
 }
 

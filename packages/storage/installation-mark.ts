@@ -1,5 +1,6 @@
 import { ConfigError } from "@toolyard/service-kit/process/config.ts";
 import type { StorePlace } from "./open-store.ts";
+import { WITHOUT_MONGODB } from "./server-notes.ts";
 
 /** An installation, by a random id. */
 export interface InstallationMark {
@@ -42,6 +43,6 @@ export async function requireNoMongodb(marks: InstallationMarks): Promise<void> 
   if ((await marks.read())?.isPaired)
     throw new ConfigError(
       `MONGODB_URL: it is not set, and documents, contents of versions and results of tasks of ${marks.where} are in the MongoDB that it named. Set it as it was. ` +
-        "To go on without MongoDB, make a backup with it (`npm run backup`) and restore that without it.",
+        WITHOUT_MONGODB,
     );
 }

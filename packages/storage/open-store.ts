@@ -7,7 +7,7 @@ import type { EntitySchema } from "typeorm";
 import type { Database, DatabaseOptions } from "./database.ts";
 import { readMigrations } from "./migration.ts";
 import { openDatabase } from "./open-database.ts";
-import { isNoted, noteOf, noteServer, type DataServer } from "./server-notes.ts";
+import { WITHOUT_MONGODB, isNoted, noteOf, noteServer, type DataServer } from "./server-notes.ts";
 
 /** Where an installation keeps its relational stores: on a server, or each in a file in DATA_DIR. */
 export interface StorePlace {
@@ -53,7 +53,7 @@ export const COPY_ID = "copy-id";
  * @throws ConfigError
  */
 export function refuseMoved(
-  dataDir: string,
+  { dataDir, database = null }: Pick<StorePlace, "dataDir" | "database">,
   { name, isEmbeddedOnly = false }: Pick<StoreTables, "name" | "isEmbeddedOnly">,
 ): void {
   const variable: DataServer = isEmbeddedOnly ? "MONGODB_URL" : "DATABASE_URL";
@@ -61,14 +61,17 @@ export function refuseMoved(
   if (existsSync(aside))
     throw new ConfigError(
       `${variable}: it is not set, and the data of ${name} was moved to a server, which it named: ${aside} is what was in DATA_DIR before. Set it as it was. ` +
-        `To go back to files, without what was written since, move the *.sqlite files of ${ASIDE} to ${dataDir}, and those that are there out of the way first, and remove ${noteOf(dataDir, variable)}.`,
+        // Rows that stay on their server say what is in MongoDB.
+        (database
+          ? WITHOUT_MONGODB
+          : `To go back to files, without what was written since, move the *.sqlite files of ${ASIDE} to ${dataDir}, and those that are there out of the way first, and remove ${noteOf(dataDir, variable)}.`),
     );
   // Where the file is gone that was moved, the copy's own mark is left, also of versions that noted nothing.
   const isCopied = existsSync(copyId) && !existsSync(join(dataDir, `${name}.sqlite`));
   if (isNoted(dataDir, variable) || isCopied)
     throw new ConfigError(
       `${variable}: it is not set, and the data of ${name} is on a server, which it named: ${isCopied ? copyId : noteOf(dataDir, variable)} says so. Set it as it was. ` +
-        `To begin without that data, choose another DATA_DIR, or remove the file.`,
+        (database ? WITHOUT_MONGODB : "To begin without that data, choose another DATA_DIR, or remove the file."),
     );
 }
 
@@ -100,7 +103,7 @@ export async function openStore(
     );
   const isOnServer = place.database && !tables.isEmbeddedOnly;
   // Commands that have it to themselves know of both places, and may move it.
-  if (!isOnServer && !options.isAlone) refuseMoved(place.dataDir, tables);
+  if (!isOnServer && !options.isAlone) refuseMoved(place, tables);
   const database = await openDatabase({ ...options, ...storeOptions(place, tables) });
   // A command that has the database to itself may still fail to fill it.
   if (isOnServer && !options.isAlone) await noteServer(place.dataDir, "DATABASE_URL");

@@ -8,6 +8,10 @@ export type DataServer = "DATABASE_URL" | "MONGODB_URL";
 /** The folder in DATA_DIR that has a file for each server which keeps data of it, by the name of its variable. */
 const NOTES = "servers";
 
+/** What an installation does that is to have no MongoDB any more. */
+export const WITHOUT_MONGODB =
+  "To go on without MongoDB, make a backup with it (`npm run backup`) and restore that without it.";
+
 export const noteOf = (dataDir: string, server: DataServer): string => join(dataDir, NOTES, server);
 
 export const isNoted = (dataDir: string, server: DataServer): boolean => existsSync(noteOf(dataDir, server));

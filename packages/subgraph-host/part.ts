@@ -70,7 +70,7 @@ export async function openPart<Config>(
   const config = parseConfig(env, { process });
   const { host, dataDir, jobsSchedule, retentionMs } = process;
   const logger = createLogger({ level: process.logLevel, name });
-  logLifetime(lifetime, logger);
+  logLifetime(lifetime, logger, env);
   lifetime.drainFor(own.DRAIN_SECONDS * 1_000);
   const supervision = followSupervisor(lifetime);
   await requirePort("PORT", host, port);

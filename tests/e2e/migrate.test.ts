@@ -72,7 +72,7 @@ test("a store goes back step by step to its first migration and forth again with
     expect(migrate(command)).toMatchObject({
       status: 1,
       stdout: "",
-      stderr: expect.stringContaining("Toolyard runs already with this DATA_DIR"),
+      stderr: expect.stringMatching(/Toolyard runs already with this DATA_DIR .*\. Stop it first\.$/m),
     });
   await toolyard?.stop();
 

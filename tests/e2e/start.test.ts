@@ -258,8 +258,11 @@ test(
     expect(JSON.stringify(health)).not.toMatch(/fetch failed|no-such-host/);
     expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
 
-    begin("identity", { PORT: String(identityPort) });
+    const DATABASE_URI = "mysql://toolyard:hunter2@127.0.0.1/toolyard";
+    const identity = begin("identity", { PORT: String(identityPort), DATABASE_URI });
     await eventually("the gateway is ready", () => printed().includes("the gateway is ready"));
+    expect(identity.printed()).toMatch(/"warn".*DATABASE_URI is no variable of Toolyard; did you mean DATABASE_URL\?/);
+    expect(identity.printed()).not.toContain("hunter2");
     expect(printed()).toContain("some subgraphs cannot be reached");
     expect(await readFile(join(folder, "data/secret-key"), "utf8")).not.toBe("");
   },

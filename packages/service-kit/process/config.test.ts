@@ -2,10 +2,12 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { z } from "zod";
 import {
   flag,
   integer,
   list,
+  misspeltVariables,
   parseEnvironment,
   parseTogether,
   port,
@@ -127,4 +129,11 @@ test("what several parsers find wrong is said at once, the same only once", () =
       () => "two",
     ),
   ).toEqual([1, "two"]);
+});
+
+test("a variable that is read is none that is misspelt, and one that is not is told by its name", () => {
+  const env = { SAMPLE_NAMES: "a", SAMPLE_NANE: "hunter2", OTHER_NAME: "" };
+  parseEnvironment({ SAMPLE_NAMES: z.string(), SAMPLE_NAME: z.string().optional() }, env);
+  expect(misspeltVariables(env)).toEqual(["SAMPLE_NANE is no variable of Toolyard; did you mean SAMPLE_NAME?"]);
+  expect(misspeltVariables({ SAMPLE_NANE: "x" })).toEqual([]);
 });

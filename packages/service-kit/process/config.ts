@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import leven from "leven";
 import { z } from "zod";
 import { messageOf, systemCodeOf, withoutStop } from "../errors/errors.ts";
 import { LOG_LEVELS } from "./log.ts";
@@ -18,6 +19,9 @@ export type Environment = Record<string, string | undefined>;
 /** Variables whose values are never shown, even when they are wrong; URLs among them, since they may hold a password. */
 const SECRET_NAME = /SECRET|PASSWORD|TOKEN|CREDENTIAL|KEY|DATABASE_URL|MONGODB_URL|REDIS_URL/;
 
+/** The names that were asked for in an environment: what it may be told by. */
+const namesRead = new WeakMap<Environment, Set<string>>();
+
 /**
  * Parses the variables of `shape`, each a zod schema over a string with `.meta({ example })`. An empty value counts as left out. What has
  * `.meta({ secret: true })` may lie in a file that NAME_FILE names.
@@ -28,6 +32,12 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   env: Environment,
 ): z.infer<z.ZodObject<Shape>> {
   const lines: string[] = [];
+  const names = namesRead.get(env) ?? new Set();
+  namesRead.set(env, names);
+  for (const [name, schema] of Object.entries(shape)) {
+    names.add(name);
+    if (metaOf(schema)["secret"] === true) names.add(`${name}_FILE`);
+  }
   const values = Object.fromEntries(
     Object.entries(shape).flatMap(([name, schema]) => {
       const found = metaOf(schema)["secret"] === true ? secretOf(name, env) : { value: env[name] || undefined };
@@ -50,6 +60,22 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
     lines.push(`${name}: ${withoutStop(issue.message)}${values[name] === undefined ? "" : shown}.${example}`);
   }
   throw new ConfigError(lines.join("\n"));
+}
+
+/** Shorter names are like too many of other programs': HOST_ID is like HOST_IP. */
+const MIN_NAME_LENGTH = 8;
+/** Names of this length are told from others' also with two letters that are not theirs. */
+const LONG_NAME_LENGTH = 11;
+
+/** A sentence for each variable that nothing has read so far, and whose name is like that of one which was looked for and is not set. Never a value. */
+export function misspeltVariables(env: Environment): string[] {
+  const names = namesRead.get(env) ?? new Set<string>();
+  const wanted = [...names].filter((name) => name.length >= MIN_NAME_LENGTH && !env[name] && !env[`${name}_FILE`]);
+  return Object.entries(env).flatMap(([name, value]) => {
+    if (!value || names.has(name)) return [];
+    const meant = wanted.find((known) => leven(name, known) <= (known.length >= LONG_NAME_LENGTH ? 2 : 1));
+    return meant === undefined ? [] : `${name} is no variable of Toolyard; did you mean ${meant}?`;
+  });
 }
 
 /** A variable's value, or that of the file which NAME_FILE names, without the line's end. */

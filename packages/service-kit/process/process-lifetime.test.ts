@@ -215,16 +215,16 @@ describe("a process", () => {
 
   test("logs that it stops, and that it has stopped once all after it has; of a failed start it says neither", async () => {
     const lines: string[] = [];
-    const logger = { info: (line: unknown) => void lines.push(String(line)) };
+    const logger = { info: (line: unknown) => void lines.push(String(line)), warn: () => undefined };
     const { ended, signal } = run(async (lifetime) => {
-      logLifetime(lifetime, logger);
+      logLifetime(lifetime, logger, {});
       lifetime.onShutdown("the gateway", () => void lines.push("the gateway stops"));
     });
     signal();
     await ended;
     expect(lines.splice(0)).toEqual(["stopping", "the gateway stops", "stopped"]);
     await run(async (lifetime) => {
-      logLifetime(lifetime, logger);
+      logLifetime(lifetime, logger, {});
       throw new Error("failed");
     }).ended;
     expect(lines).toEqual([]);

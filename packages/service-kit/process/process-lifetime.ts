@@ -1,4 +1,4 @@
-import { ConfigError } from "./config.ts";
+import { ConfigError, misspeltVariables, type Environment } from "./config.ts";
 import { isPublic, messageOf, systemCodeOf, stackOf } from "../errors/errors.ts";
 import type { Logger } from "./log.ts";
 
@@ -15,8 +15,13 @@ export interface ProcessLifetime {
   stop(): void;
 }
 
-/** Logs when the process begins to stop, and when everything that was started after this call has stopped. */
-export function logLifetime(lifetime: ProcessLifetime, logger: Pick<Logger, "info">): void {
+/**
+ * Logs when the process begins to stop, and when everything that was started after this call has stopped; and at once, which variables of `env`
+ * seem to be misspelt. To be called once that is parsed.
+ */
+export function logLifetime(lifetime: ProcessLifetime, logger: Pick<Logger, "info" | "warn">, env: Environment): void {
+  // Who started this one has the same environment, and has said it.
+  if (!process.send) for (const sentence of misspeltVariables(env)) logger.warn(sentence);
   lifetime.signal.addEventListener("abort", () => logger.info("stopping"), { once: true });
   // A failed start has logged its error.
   lifetime.onShutdown("the log", () => {

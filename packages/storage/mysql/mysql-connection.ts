@@ -38,6 +38,8 @@ function whyUnusable(error: unknown, name: string): string {
     return `the server refuses its user or password (${code}).`;
   if (/CERT|SSL|TLS|ALTNAME|ISSUER/.test(code))
     return `the server's certificate or TLS cannot be used (${code}). DATABASE_CA_FILE names certificates to trust.`;
+  if (code === "ECONNREFUSED") return `nothing listens at its host and port (${code}).`;
+  if (code === "ENOTFOUND") return `its host name is not known (${code}).`;
   return `the server that it names cannot be used (${code}).`;
 }
 
