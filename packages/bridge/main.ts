@@ -16,7 +16,7 @@ function prepare() {
   try {
     const options = parseArguments(process.argv.slice(2));
     const { command, args, workingDirectory } = options;
-    const { token, secrets, logKey, ...handedOver } = takeHandover();
+    const { token, secrets, logKey, ...handedOver } = takeHandover(process.env);
     return {
       options,
       token,

@@ -50,6 +50,7 @@ export async function openDockerHarness(options: Partial<DockerRuntimeOptions> =
       engine: { url: process.env["TEST_DOCKER_HOST"] ?? "", certificates: null },
       dataDir: folder,
       imageRegistry: null,
+      runnerImage: null,
       credentialsFile: join(dataDir, "config.json"),
       logger: createLogger({ level: "error", name: "runtime" }),
       keepEndedMs: 60_000,

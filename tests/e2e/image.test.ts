@@ -2,7 +2,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectMcp, eventually, graphqlClient, logIn } from "@toolyard/testing";
 import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
+import { openDockerHarness } from "@toolyard/runtimes/docker-runtime.harness.ts";
+import { connectorTo } from "@toolyard/runtimes/endpoint/connector.ts";
+import { stopAll } from "@toolyard/runtimes/fixtures/stop-all.ts";
+import type { ReplicaSpec } from "@toolyard/runtimes/runtime.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { createClient } from "graphql-ws";
+import { Agent, request } from "undici";
 import { WebSocket } from "ws";
 import { noCompose, startCompose } from "./fixtures/compose.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -152,6 +158,64 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
     await engine.ask("DELETE", `/containers/${id}?v=1`);
     const left = await engine.ask<{ Volumes: { Name: string }[] | null }>("GET", "/volumes");
     expect((left.Volumes ?? []).filter(({ Name }) => Mounts.some((mount) => mount.Name === Name))).toEqual([]);
+  });
+
+  test("is the runner of the docker runtime: servers on stdio run in it under a bridge, which wants its token, and commands that speak HTTP", async () => {
+    const harness = await openDockerHarness({ runnerImage: IMAGE });
+    const { runtime } = harness;
+    const program = { env: { GREETING: "hello" }, workingDirectory: null, writablePaths: [] };
+    const limits = { maxSessions: null, idleSeconds: null, maxMessageBytes: null };
+    const everything = "/opt/toolyard/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
+    const stdio: ReplicaSpec = {
+      ...harness.image("stdio", []),
+      launch: {
+        ...program,
+        ...limits,
+        kind: "stdio",
+        command: "node",
+        args: [everything, "stdio"],
+        sessions: "ISOLATED",
+        timeoutSeconds: 30,
+        startTimeoutSeconds: 60,
+      },
+    };
+    const serve = `require("http").createServer((_, answer) => answer.end(JSON.stringify(process.env.GREETING))).listen(process.env.PORT)`;
+    const http: ReplicaSpec = {
+      ...harness.image("http", []),
+      launch: { ...program, kind: "http", command: "node", args: ["-e", serve] },
+    };
+    try {
+      const [bridged, direct] = await Promise.all([runtime.start(stdio), runtime.start(http)]);
+      expect(await harness.ask(direct, "/")).toBe("hello");
+      const url = `${bridged.endpoint.url}/mcp`;
+      await eventually("the bridge answers", async () => (await fetch(url, { method: "POST" })).status === 401);
+      const client = await connectMcp("v1", url, stdio.token);
+      expect(await client.callTool("echo", { message: "from a container" })).toBe("Echo: from a container");
+      await client.close();
+      // As proxies and probes reach it.
+      for (const [token, outcome] of [
+        [stdio.token, 401],
+        ["another's", "ERR_REPLICA_IMPOSTOR"],
+      ] as const) {
+        const dispatcher = new Agent({ connect: connectorTo({ url, token, owner: null }) });
+        const answer = request(url, { dispatcher, method: "POST" });
+        expect(await answer.then(({ statusCode }) => statusCode, systemCodeOf)).toBe(outcome);
+        await dispatcher.close();
+      }
+      const said = expect.objectContaining({ stream: "STDERR", text: expect.stringContaining("STDIO") });
+      expect(await runtime.logs(bridged, 50)).toContainEqual(said);
+      const { Config } = await engine.ask<{ Config: { Cmd: string[] } }>(
+        "GET",
+        `/containers/${bridged.identity["id"]}/json`,
+      );
+      expect(Config.Cmd.join(" ")).not.toContain(stdio.token);
+      await runtime.stop(bridged, 10_000);
+      expect(await runtime.inspect(bridged)).toMatchObject({ alive: false, exitCode: 0 });
+    } finally {
+      await stopAll(runtime, 0);
+      await runtime.close();
+      await harness.close();
+    }
   });
 
   describe.skipIf(noCompose !== null)(

@@ -53,13 +53,17 @@ export function handOver(child: ChildProcess, inherited: readonly (string | numb
   }
 }
 
+/** Where nothing can be inherited, as in a container, this variable has the values; whoever starts the bridge sets no other for it. */
+export const HANDOVER_VARIABLE = "TOOLYARD_HANDOVER";
+
 /**
  * Reads the values that this bridge inherits.
  * @throws Error when nothing was handed over, or not all of it.
  */
-export function takeHandover(): Handover {
-  const text = readFileSync(FIRST_INHERITED, "utf8");
-  closeSync(FIRST_INHERITED);
+export function takeHandover(env: Readonly<Record<string, string | undefined>>): Handover {
+  const { [HANDOVER_VARIABLE]: given } = env;
+  const text = given ?? readFileSync(FIRST_INHERITED, "utf8");
+  if (given === undefined) closeSync(FIRST_INHERITED);
   // Written by `handOver` alone, and no JSON unless it is all there.
   return JSON.parse(text) as Handover;
 }

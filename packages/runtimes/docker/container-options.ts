@@ -14,6 +14,8 @@ export interface ContainerLaunch {
   workingDirectory: string | null;
   /** Where the server listens in the container. */
   port: number;
+  /** Of lines that its bridge prints: see `markOf`; null where it has none. */
+  logKey: string | null;
 }
 
 /** By these a container is found again, whoever asks. */
@@ -26,6 +28,7 @@ export const LABELS = {
   /** Where the replica is reached, and its port in the container. */
   host: "dev.toolyard.host",
   port: "dev.toolyard.port",
+  logKey: "dev.toolyard.log-key",
 } as const;
 
 export const ownLabels = (ownerId: string): Record<string, string> => ({
@@ -58,6 +61,7 @@ export async function containerOptions(
       [LABELS.deployment]: spec.deploymentId,
       [LABELS.host]: spec.host,
       [LABELS.port]: String(launch.port),
+      ...(launch.logKey !== null && { [LABELS.logKey]: launch.logKey }),
     },
     ExposedPorts: { [port]: {} },
     HostConfig: {

@@ -19,7 +19,7 @@ test("lines are read whole and in order, however they come cut", () => {
   fc.assert(
     fc.property(fc.array(line), fc.integer({ min: 1, max: 40 }), (lines, size) => {
       const bytes = Buffer.concat(lines.map((each) => frame(each.stream, `${STAMP} ${each.text}\n`)));
-      const reader = createOutputReader();
+      const reader = createOutputReader(null);
       const read = [];
       for (let at = 0; at < bytes.length; at += size) read.push(...reader.read(bytes.subarray(at, at + size)));
       expect([...read, ...reader.end()]).toEqual(
@@ -34,7 +34,7 @@ test("lines are read whole and in order, however they come cut", () => {
 });
 
 test("a line that an engine sends in pieces, each with its time, is one line; one that is too long is cut; the last one needs no end", () => {
-  const reader = createOutputReader();
+  const reader = createOutputReader(null);
   const piece = "x".repeat(40_000);
   const pieces = [`${STAMP} ${piece}`, `${STAMP} ${piece}`, `${STAMP} end\n`, `${STAMP} last`];
   const lines = [...pieces.flatMap((each) => reader.read(frame(1, each))), ...reader.end()];

@@ -1,3 +1,4 @@
+import { markedBy } from "../process/replica-log.ts";
 import type { ReplicaLogLine } from "../runtime.ts";
 
 /** A longer line is cut: it is for people to read. */
@@ -9,7 +10,7 @@ const STAMP = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) /;
  * Reads what engines send of a container's output with `timestamps`: frames of eight bytes for the stream and the length, and the text, in which
  * each line, or each piece of a long one, begins with its time.
  */
-export function createOutputReader(): {
+export function createOutputReader(logKey: string | null): {
   /** The lines that are whole now. */
   read(chunk: Buffer): ReplicaLogLine[];
   /** What the output ends with, without a line's end. */
@@ -19,6 +20,12 @@ export function createOutputReader(): {
   let waiting: Buffer[] = [];
   let wanted = HEADER_BYTES;
   const partial = { STDOUT: emptyLine(), STDERR: emptyLine() };
+
+  /** What a bridge has marked is told as the bridge tells it. */
+  const toLine = (stream: "STDOUT" | "STDERR", partialLine: PartialLine): ReplicaLogLine => {
+    const line = plainLine(stream, partialLine);
+    return (logKey !== null && stream === "STDOUT" && markedBy(logKey, line.text)) || line;
+  };
 
   function addFrame(stream: "STDOUT" | "STDERR", text: string, lines: ReplicaLogLine[]): void {
     const line = partial[stream];
@@ -69,7 +76,7 @@ interface PartialLine {
 
 const emptyLine = (): PartialLine => ({ at: null, text: "", length: 0 });
 
-function toLine(stream: "STDOUT" | "STDERR", { at, text, length }: PartialLine): ReplicaLogLine {
+function plainLine(stream: "STDOUT" | "STDERR", { at, text, length }: PartialLine): ReplicaLogLine {
   const whole = length > text.length ? `${text}… (${length} characters)` : text.replace(/\r$/, "");
   return { at: at ?? Date.now(), stream, text: whole };
 }

@@ -8,7 +8,8 @@ import { httpUrl } from "../endpoint/http-url.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { endOf, NOBODY_KNOWS } from "./container-end.ts";
 import { watchContainers } from "./container-events.ts";
-import { containerOptions, LABELS, ownLabels, type ContainerLaunch } from "./container-options.ts";
+import { containerLaunch } from "./container-launch.ts";
+import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";
 import { createImages } from "./images.ts";
@@ -20,6 +21,8 @@ export interface DockerRuntimeOptions {
   dataDir: string;
   /** Of short names of images; null: the engine completes them. */
   imageRegistry: string | null;
+  /** In which launches that are commands run; null: they do not. */
+  runnerImage: string | null;
   /** A file of the form of Docker's `config.json`. */
   credentialsFile: string;
   logger: Logger;
@@ -47,7 +50,15 @@ const LONGEST_LOOK_MS = 250;
 
 /** Runs replicas as containers of an engine. They outlive this process and are found again by their labels. */
 export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
-  const { imageRegistry, credentialsFile, logger, keepEndedMs, killTimeoutMs = 10_000, now = Date.now } = options;
+  const {
+    imageRegistry,
+    runnerImage,
+    credentialsFile,
+    logger,
+    keepEndedMs,
+    killTimeoutMs = 10_000,
+    now = Date.now,
+  } = options;
   const ownerId = claimFolder(options.dataDir);
   const engine = createEngine(options.engine);
   const images = createImages({
@@ -74,6 +85,8 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
   const isOwn = ({ identity }: ReplicaHandle): boolean => identity["owner"] === ownerId;
   const inspected = (idOrName: string): Promise<ContainerInspectInfo | null> =>
     orNull(engine.ask((docker, abortSignal) => docker.getContainer(idOrName).inspect({ abortSignal })));
+  const logKeyOf = async (handle: ReplicaHandle): Promise<string | null> =>
+    (await inspected(idOf(handle)))?.Config.Labels[LABELS.logKey] ?? null;
   const remove = (id: string): Promise<unknown> =>
     orNull(engine.ask((docker, abortSignal) => docker.getContainer(id).remove({ force: true, v: true, abortSignal })));
 
@@ -155,7 +168,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     signal: AbortSignal | undefined,
     progress: (reason: string) => void,
   ): Promise<ReplicaHandle> {
-    const launch = toContainer(spec);
+    const launch = containerLaunch(spec, runnerImage);
     signal?.throwIfAborted();
     if (!engine.isHere && isLocalOnly(spec.host))
       throw new ToolyardError(
@@ -243,7 +256,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
   return {
     kind: "DOCKER",
     capabilities: {
-      launches: ["image"],
+      launches: runnerImage === null ? ["image"] : ["stdio", "http", "image"],
       maxReplicas: null,
       location: "HOST",
       adopts: true,
@@ -302,7 +315,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
         ),
       );
       if (output === null) return [];
-      const reader = createOutputReader();
+      const reader = createOutputReader(await logKeyOf(handle));
       return [...reader.read(output), ...reader.end()].slice(-last);
     },
     async *followLogs(handle, signal) {
@@ -349,7 +362,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       throw error;
     });
     if (stream === null) return;
-    const reader = createOutputReader();
+    const reader = createOutputReader(await logKeyOf(handle));
     try {
       for await (const chunk of stream) yield* reader.read(chunk as Buffer);
       yield* reader.end();
@@ -367,13 +380,6 @@ function isLocalOnly(host: string): boolean {
 
 function passRefusal(error: unknown): void {
   if (!(error instanceof EngineRefusal)) throw error;
-}
-
-function toContainer({ launch }: ReplicaSpec): ContainerLaunch {
-  if (launch.kind !== "image")
-    throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no container.`);
-  const { image, args, env, port } = launch;
-  return { image, entrypoint: null, args, env, workingDirectory: null, port };
 }
 
 const CANNOT_RUN =

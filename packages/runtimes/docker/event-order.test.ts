@@ -62,6 +62,7 @@ async function openWorld() {
     engine: { url: engine.url, certificates: null },
     dataDir,
     imageRegistry: null,
+    runnerImage: null,
     credentialsFile: join(dataDir, "config.json"),
     logger: createLogger({ level: "error", name: "runtime" }),
     keepEndedMs: 60_000,

@@ -10,6 +10,7 @@ const variables = {
   DOCKER_TLS_VERIFY: z.string().optional().meta({ example: "1" }),
   DOCKER_CERT_PATH: z.string().optional().meta({ example: "/etc/docker/certificates" }),
   DOCKER_CONFIG: z.string().optional().meta({ example: "/etc/toolyard/docker" }),
+  MCP_RUNNER_IMAGE: z.string().optional().meta({ example: "toolyard:0.1.0" }),
   MCP_IMAGE_REGISTRY: z
     .string()
     .regex(
@@ -33,6 +34,7 @@ export const docker: RuntimeModule = {
           engine: { url: settings.DOCKER_HOST, certificates: settings.DOCKER_TLS_VERIFY ? certificates : null },
           dataDir,
           imageRegistry: settings.MCP_IMAGE_REGISTRY ?? null,
+          runnerImage: settings.MCP_RUNNER_IMAGE ?? null,
           credentialsFile: join(folder, "config.json"),
           logger,
           keepEndedMs,

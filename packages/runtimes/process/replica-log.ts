@@ -76,7 +76,7 @@ export function createReplicaLog(options: {
 }
 
 /** The line, if it is not one that a replica printed to pass for Toolyard's words. */
-function markedBy(key: string, text: string): ReplicaLogLine | null {
+export function markedBy(key: string, text: string): ReplicaLogLine | null {
   if (!text.startsWith("{")) return null;
   try {
     const { mark, ...line } = markedLine.parse(JSON.parse(text));

@@ -1,0 +1,73 @@
+import { randomBytes } from "node:crypto";
+import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
+import { HANDOVER_VARIABLE, type Handover } from "@toolyard/bridge/child/handover.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { allowanceOf } from "../resources.ts";
+import type { ReplicaSpec } from "../runtime.ts";
+import type { ContainerLaunch } from "./container-options.ts";
+
+/** Where the Dockerfile puts the bridge. */
+const BRIDGE = "/opt/toolyard/packages/bridge/start.mjs";
+/** In the container, whose alone it is. */
+const PORT = 8_080;
+/** What programs need that a launch does not say. All but /tmp is read-only. */
+const SURROUNDINGS = {
+  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  HOME: "/tmp",
+  TMPDIR: "/tmp",
+};
+
+/**
+ * A launch put in terms of an image: its own, or the runner image, in which commands run; those on stdio under a bridge.
+ * @throws ToolyardError BAD_USER_INPUT for what no container can run
+ */
+export function containerLaunch(spec: ReplicaSpec, runnerImage: string | null): ContainerLaunch {
+  const { launch } = spec;
+  if (launch.kind === "image") {
+    const { image, args, env, port } = launch;
+    return { image, entrypoint: null, args, env, workingDirectory: null, port, logKey: null };
+  }
+  if (launch.kind === "remote" || runnerImage === null)
+    throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no container.`);
+  if (launch.writablePaths.length > 0)
+    throw new ToolyardError("BAD_USER_INPUT", "A container has no folders of the host: leave out writablePaths.");
+  const { command, args, workingDirectory } = launch;
+  const env = { ...SURROUNDINGS, ...launch.env };
+  const common = { image: runnerImage, workingDirectory, port: PORT };
+  if (launch.kind === "http") return { ...common, entrypoint: [command], args, env, logKey: null };
+  const { memoryMb, processes } = allowanceOf(spec.resources);
+  const logKey = randomBytes(32).toString("base64url");
+  const bridge = bridgeCommand({
+    entry: BRIDGE,
+    host: "0.0.0.0",
+    port: PORT,
+    sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
+    timeoutSeconds: launch.timeoutSeconds,
+    startTimeoutSeconds: launch.startTimeoutSeconds,
+    maxSessions: launch.maxSessions,
+    idleSeconds: launch.idleSeconds,
+    maxMessageBytes: launch.maxMessageBytes,
+    memoryMb,
+    maxTasks: processes,
+    workingDirectory,
+    command,
+    args,
+  });
+  const handover: Handover = {
+    token: spec.token,
+    logKey,
+    secrets: spec.secrets,
+    environment: env,
+    // The container's init ends with the bridge, and all with the init.
+    setpriv: null,
+    temporaryDirectory: "/tmp",
+  };
+  return {
+    ...common,
+    workingDirectory: null,
+    entrypoint: ["node"],
+    args: bridge.args,
+    env: { [HANDOVER_VARIABLE]: JSON.stringify(handover) },
+    logKey,
+  };
+}
