@@ -354,9 +354,11 @@ test("a replica that prints without end takes a bounded space, and its last line
   await expect.poll(async () => (await texts(handle, 1))[0]).toMatch(`line ${count - 1} `);
   const numbers = (await texts(handle, 50)).map((line) => Number(line.split(" ")[1]));
   expect(numbers).toHaveLength(50);
-  expect(numbers.slice(-20)).toEqual(Array.from({ length: 20 }, (_, index) => count - 20 + index));
-  // Lines that are printed at the very moment of a rotation may be lost, but none is twice or out of place.
+  expect(numbers.at(-1)).toBe(count - 1);
+  // Lines that are printed at the very moment of a rotation may be lost, of which there is one among so few at most, but none is twice or out of place.
   expect(numbers).toEqual([...new Set(numbers)].toSorted((one, other) => one - other));
+  const gaps = numbers.filter((number, index) => index > 0 && number !== (numbers[index - 1] ?? 0) + 1);
+  expect(gaps.length).toBeLessThanOrEqual(1);
   const largest = (): number =>
     Math.max(...["stdout.log", "stdout.log.1"].map((file) => statSync(join(dataDir, "replicas/much", file)).size));
   await expect.poll(largest).toBeLessThanOrEqual(3 * logMaxBytes);
