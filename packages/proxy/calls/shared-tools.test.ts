@@ -17,6 +17,7 @@ beforeAll(async () => {
     response.write("data: 1\n\n");
   });
   controlPlane.setRoutes(["one", "other"].map((slug) => routeTo(slug, [upstream.url])));
+  controlPlane.issueBy(() => now);
   running = await startProxy(controlPlane, { now: () => now });
 });
 afterAll(async () => {

@@ -39,6 +39,7 @@ async function startAsker(index: number): Promise<Upstream> {
 
 beforeAll(async () => {
   controlPlane = await startControlPlane();
+  controlPlane.issueBy(() => clock);
   for (let index = 0; index < REPLICAS; index += 1) upstreams.push(await startAsker(index));
   const urls = upstreams.map(({ url }) => url);
   controlPlane.setRoutes([routeTo("asker", urls), routeTo("twin", urls)]);
