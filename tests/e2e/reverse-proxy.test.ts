@@ -302,12 +302,18 @@ describe.each([
         await expect
           .poll(async () => (await result.innerText()).replaceAll(/\s/g, ""))
           .toContain(`"mcpUrl":"${mcpUrl}"`);
+        const sockets: string[] = [];
+        page.on("websocket", (socket) => sockets.push(socket.url()));
         await page.getByRole("tab", { name: "Watch" }).click();
-        const [socket] = await Promise.all([
-          page.waitForEvent("websocket"),
-          page.locator(".graphiql-execute-button").click(),
-        ]);
-        expect(socket.url()).toBe(`${publicUrl.replace("https", "wss")}/graphql`);
+        await expect
+          .poll(() => page.locator(".graphiql-query-editor .CodeMirror-code").innerText())
+          .toContain("deploymentEvents");
+        // A click while the page is still at something else ends that.
+        const opened = async () => {
+          if (sockets.length === 0) await page.locator(".graphiql-execute-button").click();
+          return sockets;
+        };
+        await expect.poll(opened, { interval: 3_000 }).toEqual([`${publicUrl.replace("https", "wss")}/graphql`]);
         await expect.poll(() => result.innerText()).toContain('"deploymentEvents"');
         const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
         await listToolsFromDocs(page, publicUrl, token);
