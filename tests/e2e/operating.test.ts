@@ -118,8 +118,10 @@ describe("what docs/operating.md says is there", () => {
     async () => {
       const response = await fetch(`${toolyard.url}/health`);
       const { services } = (await response.json()) as { services: Record<string, unknown> };
-      // Here all is in files, and of one host.
-      const rows = (await tableOf("Health")).filter(([, what = ""]) => !/_URL names a server|^shown while/.test(what));
+      // Here all is in files, of one host, and replicas are processes.
+      const rows = (await tableOf("Health")).filter(
+        ([, what = ""]) => !/_URL names a server|_BACKEND names it|^shown while/.test(what),
+      );
       const listed = rows.map(([name = ""]) => name);
       expect(Object.keys(services).toSorted()).toEqual(listed.toSorted());
       for (const service of Object.values(services))
