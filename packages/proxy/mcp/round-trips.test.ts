@@ -116,7 +116,8 @@ describe("the state of a call that asks for input", () => {
       await ask("ada", { requestState: raw.slice(raw.indexOf("state")) }),
     ];
     clock += 2 * 3_600_000;
-    refusals.push(await ask("ada", { requestState: state }));
+    // The proxy alone: the clock of a gateway before it stays.
+    refusals.push(await ask("ada", { requestState: state }, { proxy: { ...running, url: running.ownUrl } }));
     clock -= 2 * 3_600_000;
     for (const refusal of refusals) {
       expect(refusal).toMatchObject({
