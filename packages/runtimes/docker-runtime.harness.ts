@@ -37,7 +37,7 @@ export interface DockerHarness extends RuntimeHarness {
   successorAt(dataDir: string): Runtime;
   /** A launch of the fixtures' image, or of another. */
   image(name: string, args: string[], image?: string): ReplicaSpec;
-  /** What the fixture `http-server.mjs` answers, once it does. */
+  /** The answer of the fixture `http-server.mjs`, once it answers. */
   ask(handle: ReplicaHandle, question: string): Promise<unknown>;
 }
 
@@ -106,7 +106,7 @@ export async function openDockerHarness(options: Partial<DockerRuntimeOptions> =
     engine,
     image,
     ask,
-    // What cannot be executed is told by the container's init only, which then exits.
+    // A file that cannot be executed is told by the container's init only, which then exits.
     spec: async (name, behaviour) =>
       image(name, ARGS[behaviour], behaviour === "CANNOT_RUN" ? "localhost/No-Image" : IMAGE),
     successor: async () => successorAt(dataDir),

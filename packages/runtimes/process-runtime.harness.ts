@@ -25,7 +25,7 @@ export interface ProcessHarness extends RuntimeHarness {
   dataDir: string;
   /** A launch of a fixture by name. */
   fixture(name: string, file: string, args?: string[]): Promise<ReplicaSpec>;
-  /** What the fixture `http-server.mjs` answers, once it does. */
+  /** The answer of the fixture `http-server.mjs`, once it answers. */
   ask(spec: ReplicaSpec, question: string): Promise<unknown>;
   /** Pids of the replica's processes. */
   processes(spec: ReplicaSpec): Promise<number[]>;

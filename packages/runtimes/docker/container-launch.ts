@@ -10,7 +10,7 @@ import type { ContainerLaunch } from "./container-options.ts";
 const BRIDGE = "/opt/toolyard/packages/bridge/start.mjs";
 /** In the container, whose alone it is. */
 const PORT = 8_080;
-/** What programs need that a launch does not say. All but /tmp is read-only. */
+/** The variables that programs need and no launch says. All but /tmp is read-only. */
 const SURROUNDINGS = {
   PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
   HOME: "/tmp",

@@ -4,7 +4,7 @@ import type { ContainerCreateOptions } from "dockerode";
 import { allowanceOf } from "../resources.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 
-/** What runs in a container: a launch, put in terms of an image. */
+/** A launch, put in terms of an image. */
 export interface ContainerLaunch {
   image: string;
   /** Null: the image's own. */

@@ -13,10 +13,10 @@ const STAMP = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) /;
 export function createOutputReader(logKey: string | null): {
   /** The lines that are whole now. */
   read(chunk: Buffer): ReplicaLogLine[];
-  /** What the output ends with, without a line's end. */
+  /** The output's last text, without a line's end. */
   end(): ReplicaLogLine[];
 } {
-  /** What came and is in no frame yet; joined once it makes one, since a frame may be many chunks long. */
+  /** Bytes that came and are in no frame yet; joined once it makes one, since a frame may be many chunks long. */
   let waiting: Buffer[] = [];
   let wanted = HEADER_BYTES;
   const partial = { STDOUT: emptyLine(), STDERR: emptyLine() };
