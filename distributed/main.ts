@@ -15,6 +15,7 @@ import {
 } from "@toolyard/service-kit";
 import { createHttpGraphClient, signedBy } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import { parseEnvironment, parseTogether } from "@toolyard/service-kit/process/config.ts";
+import { holdSockets } from "@toolyard/service-kit/process/held-sockets.ts";
 import {
   parseProcessConfig,
   parseSecretKeys,
@@ -79,13 +80,22 @@ await runProcess(
     const all = Object.values(parts).flat();
     const ports = all.map(({ port }) => port);
     for (const { variable, host, port } of all) await requirePort(variable, host, port, ports);
+    // Before any part or replica exists, so that no replica ever has the port of a part.
+    const sockets = await holdSockets(all.map(({ host, port }) => ({ host, port })));
+    const socketOf = new Map(all.map((part, n) => [part, sockets[n]]));
     await migrate(settings, dataDir);
 
     /** @returns what they tell when they serve, in the order of the parts; the last started are the first stopped */
     const start = async (started: readonly Part[]): Promise<object[]> => {
       const running = started.map((part): SupervisedProcess<object> => {
         const print = (line: string) => void process.stdout.write(`${namedLine(part.name, line)}\n`);
-        return superviseProcess({ ...part, name: `the part "${part.name}"`, print, logger });
+        return superviseProcess({
+          ...part,
+          socket: socketOf.get(part),
+          name: `the part "${part.name}"`,
+          print,
+          logger,
+        });
       });
       lifetime.onShutdown(started.map(({ name }) => name).join(", "), async () => {
         await Promise.all(running.map((each) => each.stop(GRACE_MS)));

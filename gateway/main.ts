@@ -22,6 +22,7 @@ import {
   type ServiceHealth,
 } from "@toolyard/service-kit";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { inheritSocket } from "@toolyard/service-kit/process/listening-socket.ts";
 import { followSupervisor } from "@toolyard/service-kit/process/supervision.ts";
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { askedText, parseCommandLine } from "./command-line.ts";
@@ -78,6 +79,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   const subgraphsOf = (sdl: string) =>
     [...parseSupergraph(sdl).subgraphUrls].map(([name, url]) => ({ name, url: urlOf(name, url) }));
   if (given === null) requireAddresses([...parseSupergraph(supergraphSdl).subgraphUrls.keys()], config.subgraphUrls);
+  inheritSocket(process.env);
   await requirePort("PORT", config.host, config.port);
   let subgraphs = subgraphsOf(supergraphSdl);
   /** Asks the subgraphs that are in the supergraph now. */

@@ -22,6 +22,7 @@ import {
   runProcess,
 } from "@toolyard/service-kit";
 import { parseEnvironment, parseTogether } from "@toolyard/service-kit/process/config.ts";
+import { holdSockets } from "@toolyard/service-kit/process/held-sockets.ts";
 import { parseProcessConfig, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder, requireSameKey } from "@toolyard/storage";
@@ -72,6 +73,8 @@ await runProcess(
     lifetime.onShutdown("the data folder", () => lock.release());
     await requirePort("PORT", config.host, config.port, [config.proxyPort]);
     await requirePort("PROXY_PORT", config.host, config.proxyPort, [config.port]);
+    // Before any replica is started: none ever has the proxy's port while the proxy is started again.
+    const [proxySocket] = await holdSockets([{ host: config.host, port: config.proxyPort }]);
     const secretKeys = await readSecretKeys(dataDir);
     const [secretKey, ...previousSecretKeys] = secretKeys;
     await requireSameKey({ ...settings, logger: ownLogger }, secretKeys);
@@ -165,6 +168,7 @@ await runProcess(
       name: "the proxy",
       entry: join(root, "packages", "proxy", "start.mjs"),
       flags: proxyHeapFlags(proxyHeapMb),
+      socket: proxySocket,
       env: {
         ...proxyEnvironment(process.env),
         // Gateway and proxy end together: no load balancer has another one to send calls to.

@@ -1,7 +1,9 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ConfigError, ToolyardError, type Logger } from "@toolyard/service-kit";
+import { inheritsSocket } from "@toolyard/service-kit/process/listening-socket.ts";
 import { OVER } from "@toolyard/service-kit/process/supervision.ts";
 
 /** A part beside this process: a process of its own, started again when it dies, ended with this one. */
@@ -38,6 +40,7 @@ const WRONG_CONFIGURATION = exitedWith(78);
  * @param options.entry Path of its main.ts.
  * @param options.flags Of Node.
  * @param options.env Its whole environment.
+ * @param options.socket The descriptor of the socket that it listens on (`holdSockets`); unless given, it opens its own.
  * @param options.print Takes each line that it prints; unless given, it prints where this process does.
  */
 export function superviseProcess<Facts = unknown>(options: {
@@ -45,10 +48,13 @@ export function superviseProcess<Facts = unknown>(options: {
   entry: string;
   flags: readonly string[];
   env: Record<string, string>;
+  socket?: number | undefined;
   print?: (line: string) => void;
   logger: Pick<Logger, "warn">;
 }): SupervisedProcess<Facts> {
-  const { name, entry, flags, env, print, logger } = options;
+  const { name, entry, flags, socket, print, logger } = options;
+  const env = socket === undefined ? options.env : { ...options.env, ...inheritsSocket };
+  const output = print ? ("pipe" as const) : ("inherit" as const);
   const stopping = new AbortController();
   let child: ChildProcess | null = null;
   let hasServed = false;
@@ -63,10 +69,10 @@ export function superviseProcess<Facts = unknown>(options: {
         // A group of its own: Ctrl-C reaches this process, which stops the others in its turn.
         detached: true,
         // The IPC channel tells it when this process is gone, also after kill -9.
-        stdio: print ? ["ignore", "pipe", "pipe", "ipc"] : ["ignore", "inherit", "inherit", "ipc"],
+        stdio: ["ignore", output, output, ...(socket === undefined ? [] : [socket]), "ipc"],
       });
-      for (const output of [child.stdout, child.stderr])
-        if (print && output) createInterface({ input: output, crlfDelay: Infinity }).on("line", print);
+      for (const input of [child.stdout, child.stderr])
+        if (print && input) createInterface({ input, crlfDelay: Infinity }).on("line", print);
       child.once("message", (facts) => {
         hasServed = true;
         // What its main.ts says.
@@ -108,6 +114,11 @@ export function superviseProcess<Facts = unknown>(options: {
       const kill = setTimeout(() => child?.kill("SIGKILL"), graceMs);
       await supervised;
       clearTimeout(kill);
+      // Nobody serves there any more: connections end at once instead of waiting, and the port stays taken.
+      if (socket !== undefined)
+        createServer((connection) => connection.resetAndDestroy())
+          .listen({ fd: socket })
+          .unref();
     },
   };
 }

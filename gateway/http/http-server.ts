@@ -3,6 +3,7 @@ import { requestIdOf } from "@toolyard/service-kit";
 import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { createHttpDrain } from "@toolyard/service-kit/http/http-drain.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
+import { whereToListen } from "@toolyard/service-kit/process/listening-socket.ts";
 import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import { readTarget } from "@toolyard/service-kit/http/request-target.ts";
@@ -99,7 +100,9 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     else refuse("404 Not Found");
   });
 
-  const address = new URL(await app.listen({ host: config.host, port: config.port }));
+  // Of a socket that it inherits Fastify would open more, were the host not named.
+  const where = { host: "inherited", ...whereToListen(config) };
+  const address = new URL(await app.listen(where));
   const listening = Number(address.port);
   return {
     url: address.origin,

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { createLogger, logLifetime, prepareDataDir, requirePort, runProcess } from "@toolyard/service-kit";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { inheritSocket } from "@toolyard/service-kit/process/listening-socket.ts";
 import { followSupervisor } from "@toolyard/service-kit/process/supervision.ts";
 import { lockFolder } from "@toolyard/storage/folder-lock.ts";
 import { parseProxyConfig } from "./config.ts";
@@ -14,6 +15,7 @@ await runProcess(async (lifetime) => {
   const config = parseProxyConfig(process.env);
   const logger = createLogger({ level: config.logLevel, name: "proxy" });
   logLifetime(lifetime, logger, process.env);
+  inheritSocket(process.env);
   await requirePort("PROXY_PORT", config.host, config.port);
   await prepareDataDir(config.dataDir, logger);
   // Its routes and unsent usage lie there.

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { ToolyardError, anonymous, createSealer, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
+import { whereToListen } from "@toolyard/service-kit/process/listening-socket.ts";
 import { clockHealth } from "@toolyard/service-kit/process/measured-clock.ts";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { createIdentityClient, createIdentityClock, createKeySet } from "@toolyard/identity-client";
@@ -214,7 +215,7 @@ export async function createProxy(options: {
       await Promise.race([firstTable.promise, waiting.promise]);
       clearTimeout(timer);
       await new Promise<void>((resolve, reject) => {
-        server.once("error", reject).listen(config.port, config.host, () => {
+        server.once("error", reject).listen(whereToListen(config), () => {
           server.off("error", reject);
           resolve();
         });

@@ -7,6 +7,7 @@ import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts"
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
 import { requestIdOf } from "@toolyard/service-kit/http/request-id.ts";
+import { whereToListen } from "@toolyard/service-kit/process/listening-socket.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { createMetrics } from "@toolyard/service-kit/process/metrics.ts";
 
@@ -93,7 +94,9 @@ export async function servePartStatus(
 
 /** @returns the URL at which it listens */
 export async function listenOn(server: ReturnType<typeof createServer>, host: string, port: number): Promise<string> {
-  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
+  await new Promise<void>((resolve, reject) =>
+    server.once("error", reject).listen(whereToListen({ host, port }), resolve),
+  );
   // A TCP server's address is never a pipe's string.
   const address = server.address() as AddressInfo;
   return `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;

@@ -19,6 +19,7 @@ import {
   parseSecretKeys,
   type ProcessConfig,
 } from "@toolyard/service-kit/process/process-config.ts";
+import { inheritSocket } from "@toolyard/service-kit/process/listening-socket.ts";
 import { logLifetime, type ProcessLifetime } from "@toolyard/service-kit/process/process-lifetime.ts";
 import { requirePort } from "@toolyard/service-kit/process/required-port.ts";
 import { followSupervisor, type Supervision } from "@toolyard/service-kit/process/supervision.ts";
@@ -73,6 +74,7 @@ export async function openPart<Config>(
   logLifetime(lifetime, logger, env);
   lifetime.drainFor(own.DRAIN_SECONDS * 1_000);
   const supervision = followSupervisor(lifetime);
+  inheritSocket(env);
   await requirePort("PORT", host, port);
   await prepareDataDir(dataDir, logger);
   const secretKeys = await readSecretKeys(dataDir);

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { connectMcp, eventually, freePorts, graphqlClient, logIn, processesWith } from "@toolyard/testing";
 import { noMysql } from "@toolyard/testing/sql-stores.ts";
 import { startToolyard, type RunningToolyard } from "@toolyard/testing/toolyard.ts";
@@ -171,6 +172,37 @@ describe.skipIf(missing !== null)(
         const { errors } = await graphqlClient(gatewayOf(0), token).send("{ tools(first: 1) { totalCount } }");
         return errors.length === 0;
       });
+    });
+
+    test("nobody takes the port of a part that is killed, and a login meanwhile is answered or refused", async () => {
+      const port = Number(/identity :(\d+)/.exec(toolyard.output())?.[1]);
+      const outcomes: string[] = [];
+      const impostor = setInterval(() => {
+        const server = createServer();
+        server.once("error", ({ message }) => outcomes.push(message));
+        server.listen(port, "127.0.0.1", () => outcomes.push("taken"));
+      }, 20);
+      try {
+        const [identity = expect.fail()] = await partsWith("subgraphs/identity/main.ts");
+        process.kill(identity, "SIGKILL");
+        await eventually("its end", async () => !(await partsWith("subgraphs/identity/main.ts")).includes(identity));
+        const before = outcomes.length;
+        const { errors } = await graphqlClient(gatewayOf(0)).send(
+          'mutation ($password: String!) { login(username: "admin", password: $password) { accessToken } }',
+          { password: toolyard.adminPassword },
+        );
+        for (const { extensions } of errors) expect(extensions.code).toBe("UPSTREAM_UNAVAILABLE");
+        await eventually("a login", () =>
+          logIn(gatewayOf(0), "admin", toolyard.adminPassword).then(
+            () => true,
+            () => false,
+          ),
+        );
+        await eventually("tries", () => outcomes.length > before);
+        expect(new Set(outcomes)).toEqual(new Set([expect.stringContaining("EADDRINUSE")]));
+      } finally {
+        clearInterval(impostor);
+      }
     });
 
     test("replicas outlive a deployments part that is stopped alone, and end with all of it", async () => {

@@ -1,7 +1,7 @@
 import { renameSync, rmSync } from "node:fs";
-import { createServer, type Server } from "node:net";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
+import { bindSocket, descriptorOf } from "@toolyard/service-kit/process/listening-socket.ts";
 import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 import { httpUrl } from "../endpoint/http-url.ts";
 import { unixUrl } from "../endpoint/socket-path.ts";
@@ -17,9 +17,6 @@ export interface ListeningSocket extends Disposable {
   fd: number;
 }
 
-/** Connections that may wait to be accepted; the kernel's own limit (somaxconn) is mostly this. */
-const BACKLOG = 4_096;
-
 /**
  * A socket in the replica's own folder, which replicas do not see under bubblewrap; or the port that was reserved, where
  * replicas are reached from other hosts.
@@ -30,19 +27,20 @@ export async function listenForBridge(
   paths: Pick<ReplicaPaths, "socket">,
 ): Promise<ListeningSocket> {
   const { host, port } = spec;
-  const server = createServer();
-  const dispose = (): void => void server.close();
+  let dispose = (): void => undefined;
   try {
     if (port === null) {
       // Closing a server unlinks the path that it was bound to, so the socket gets another name.
       const draft = `${paths.socket}.new`;
       // Of a start that was cut short by the end of its process.
       rmSync(draft, { force: true });
-      await listening(server, () => withShortPath(draft, (path) => server.listen({ path, backlog: BACKLOG })));
+      const server = await withShortPath(draft, (path) => bindSocket({ path }));
+      dispose = () => void server.close();
       renameSync(draft, paths.socket);
       return { url: unixUrl(paths.socket), fd: descriptorOf(server), [Symbol.dispose]: dispose };
     }
-    await listening(server, () => server.listen({ host, port, backlog: BACKLOG, exclusive: true }));
+    const server = await bindSocket({ host, port });
+    dispose = () => void server.close();
     return { url: httpUrl(host, port), fd: descriptorOf(server), [Symbol.dispose]: dispose };
   } catch (cause) {
     dispose();
@@ -56,18 +54,4 @@ export async function listenForBridge(
 
 export function needsPort(host: string): boolean {
   return host !== "localhost" && !isLoopback(host);
-}
-
-function listening(server: Server, listen: () => void): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject).once("listening", resolve);
-  listen();
-  return promise;
-}
-
-/** Node has no public way to a server's descriptor; `child_process` itself takes it from there for cluster workers. */
-function descriptorOf(server: Server): number {
-  const { _handle: handle } = server as Server & { _handle?: { fd?: unknown } };
-  if (typeof handle?.fd !== "number" || handle.fd < 0) throw new Error("this Node does not show a server's descriptor");
-  return handle.fd;
 }

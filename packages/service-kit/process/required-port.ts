@@ -1,6 +1,7 @@
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "../errors/errors.ts";
+import { whereToListen } from "./listening-socket.ts";
 
 /** Its last holder may be about to end, such as the proxy of a Toolyard that was killed. */
 const WAIT_MS = 500;
@@ -10,7 +11,8 @@ const LAST_PORT = 65_535;
 const MOST_TRIED = 100;
 
 /**
- * Checks before anything else begins whether this process can listen on its port, so that the error names the variable that sets it.
+ * Checks before anything else begins whether this process can listen on its port, so that the error names the variable that sets it. One that
+ * is kept for it is its own.
  * @param others Ports of the same installation: none of them is named as a way out
  * @throws ToolyardError CONFLICT when it cannot
  */
@@ -20,6 +22,7 @@ export async function requirePort(
   port: number,
   others: readonly number[] = [],
 ): Promise<void> {
+  if ("fd" in whereToListen({ host, port })) return;
   const deadline = performance.now() + WAIT_MS;
   for (;;) {
     const error = await tryToListen(host, port);
