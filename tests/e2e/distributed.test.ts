@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import { connectMcp, eventually, freePorts, graphqlClient, logIn, processesWith } from "@toolyard/testing";
 import { noMysql } from "@toolyard/testing/sql-stores.ts";
@@ -203,6 +203,25 @@ describe.skipIf(missing !== null)(
       } finally {
         clearInterval(impostor);
       }
+    });
+
+    test("no replica inherits a part's socket", async () => {
+      const socketsOf = async (pids: readonly number[]) => {
+        const folders = pids.map((pid) => `/proc/${pid}/fd`);
+        const links = await Promise.all(
+          folders.map(async (folder) =>
+            Promise.all((await readdir(folder)).map((fd) => readlink(`${folder}/${fd}`).catch(() => ""))),
+          ),
+        );
+        return links.flat().filter((link) => link.startsWith("socket:"));
+      };
+      const kept = new Set(await socketsOf(await partsWith("distributed/main.ts")));
+      expect(await socketsOf(await partsWith("subgraphs/deployments/main.ts"))).toSatisfy((sockets: string[]) =>
+        sockets.some((socket) => kept.has(socket)),
+      );
+      const replicas = await partsWith(sampleServerEntry());
+      expect(replicas).not.toEqual([]);
+      expect((await socketsOf(replicas)).filter((socket) => kept.has(socket))).toEqual([]);
     });
 
     test("replicas outlive a deployments part that is stopped alone, and end with all of it", async () => {
