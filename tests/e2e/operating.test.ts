@@ -131,6 +131,11 @@ describe("what docs/operating.md says is there", () => {
     },
   );
 
+  test("the banner sends no browser to a graph that may not be explored", () => {
+    expect(toolyard.output()).toMatch(/Graph .*\/graphql +\(for programs: INTROSPECTION=true/);
+    expect(toolyard.output()).not.toContain("open it in a browser to explore");
+  });
+
   test("lines of the log are JSON with these fields", async () => {
     const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
     await fetch(`${toolyard.url}/api/v1/mcps`, { headers: { authorization: `Bearer ${token}` } });

@@ -6,8 +6,8 @@ import { execute as executeGraphql, parse, subscribe as subscribeGraphql, type E
 import { useServer } from "graphql-ws/use/ws";
 import { afterEach, describe, expect, test } from "vitest";
 import { WebSocketServer } from "ws";
-import { anonymous } from "@toolyard/service-kit";
-import { createExecutor } from "../executor.ts";
+import { anonymous, createLogger } from "@toolyard/service-kit";
+import { createExecutor, type ExecutorOptions } from "../executor.ts";
 import { composeFixture } from "../fixtures/compose.ts";
 import { shop, type ShopEvent } from "../fixtures/shop.ts";
 import { createHttpClient, type HttpClientOptions } from "./http-client.ts";
@@ -203,7 +203,11 @@ describe("what an HTTP subgraph may do", () => {
 });
 
 /** A whole shop, its products over HTTP and WebSocket. */
-async function distributedShop(changes: () => AsyncIterable<ShopEvent>, options: Partial<HttpClientOptions> = {}) {
+async function distributedShop(
+  changes: () => AsyncIterable<ShopEvent>,
+  options: Partial<HttpClientOptions> = {},
+  log?: ExecutorOptions["log"],
+) {
   const { supergraphSdl, schemas } = composeFixture(shop({ changes }));
   const schema = schemas.get("products");
   if (!schema) throw new Error("The shop has no products.");
@@ -226,6 +230,7 @@ async function distributedShop(changes: () => AsyncIterable<ShopEvent>, options:
   });
   const executor = createExecutor({
     supergraphSdl,
+    log,
     clients: [...schemas].map(([name, own]) =>
       name === "products"
         ? clientOf(url, options)
@@ -274,6 +279,24 @@ describe("a subgraph over HTTP in a supergraph", () => {
     }
     expect(results).toHaveLength(2);
     expect(results[1]?.errors?.[0]?.extensions).toMatchObject({ code: "UPSTREAM_UNAVAILABLE", service: "products" });
+  });
+
+  test("streams that break together are one line of the log, a warning with no stack", async () => {
+    const lines: string[] = [];
+    const log = createLogger({ level: "info", name: "test", destination: { write: (line) => lines.push(line) } });
+    const endless = async function* () {
+      yield* count(1);
+      await new Promise(() => undefined);
+    };
+    const { executor, sockets } = await distributedShop(endless, {}, log);
+    const streams = [1, 2, 3].map(() => executor.subscribe({ query: watch, context }));
+    await Promise.all(streams.map((stream) => stream.next()));
+    for (const socket of sockets.clients) socket.terminate();
+    await Promise.all(streams.map((stream) => stream.next()));
+    expect(lines.map((line) => JSON.parse(line) as object)).toEqual([
+      expect.objectContaining({ level: "warn", subgraph: "products", message: "streams of a subgraph broke" }),
+    ]);
+    expect(lines[0]).not.toContain("stack");
   });
 
   test("a refused subscription is told with the subgraph's reason", async () => {

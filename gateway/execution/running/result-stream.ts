@@ -4,7 +4,7 @@ import { clientError, createLifetime, failure, type Execution, type Lifetime } f
 import { createLightAbort, type AbortSignalLike, type LightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import { pickVariables, type Step } from "./fetch-steps.ts";
 import type { CompiledSubscription } from "./plan-compiler.ts";
-import type { EventTrace, SubgraphResponse } from "../clients/subgraph-client.ts";
+import type { EventTrace, SubgraphClient, SubgraphResponse } from "../clients/subgraph-client.ts";
 
 export interface ResultStreamOptions {
   subscription: CompiledSubscription;
@@ -18,11 +18,15 @@ export interface ResultStreamOptions {
   isRetried: boolean;
   /** For the fetches of one event. */
   timeoutMs: number;
-  log: Pick<Logger, "error"> | undefined;
+  log: Pick<Logger, "error" | "warn"> | undefined;
 }
 
 /** How many events of one subscription are completed at the same time. */
 const MAX_PENDING = 8;
+/** For so long a subgraph's streams are taken to have broken with the first, for the log. */
+const SAME_OUTAGE_MS = 10_000;
+/** When the log was last told that streams of a subgraph broke, by a clock that never jumps. */
+const outages = new WeakMap<SubgraphClient, number>();
 
 /**
  * The results of a subscription. Events are taken from the subgraph one after the other, completed side by side, and leave in the
@@ -150,8 +154,13 @@ async function* generate(
     const isAnswer =
       isPublic(error) && !["UPSTREAM_UNAVAILABLE", "TIMEOUT", "INTERNAL_SERVER_ERROR"].includes(error.code);
     const { requestId } = start.context;
-    if (!isAnswer && (wasOpen || !isRetried))
-      log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
+    if (!isAnswer && (wasOpen || !isRetried)) {
+      if (!isPublic(error)) log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
+      else if (performance.now() - (outages.get(client) ?? -Infinity) > SAME_OUTAGE_MS) {
+        outages.set(client, performance.now());
+        log?.warn({ reason: error.message, subgraph: client.name, requestId }, "streams of a subgraph broke");
+      }
+    }
     const message = isAnswer ? told : `The stream of the subgraph "${client.name}" broke. Subscribe again.`;
     yield { errors: [clientError({ message, extensions }, client.name, undefined, start)] };
   } finally {

@@ -1,8 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
 import { HANDOVER_VARIABLE, type Handover } from "@toolyard/bridge/child/handover.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import { allowanceOf } from "../resources.ts";
+import { bridgeLaunch } from "../bridge-launch.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { ContainerLaunch } from "./container-options.ts";
 
@@ -35,20 +34,11 @@ export function containerLaunch(spec: ReplicaSpec, runnerImage: string | null): 
   const env = { ...SURROUNDINGS, ...launch.env };
   const common = { image: runnerImage, workingDirectory, port: PORT };
   if (launch.kind === "http") return { ...common, entrypoint: [command], args, env, logKey: null };
-  const { memoryMb, processes } = allowanceOf(spec.resources);
   const logKey = randomBytes(32).toString("base64url");
-  const bridge = bridgeCommand({
+  const bridge = bridgeLaunch(launch, spec.resources, {
     entry: BRIDGE,
     host: "0.0.0.0",
     port: PORT,
-    sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
-    timeoutSeconds: launch.timeoutSeconds,
-    startTimeoutSeconds: launch.startTimeoutSeconds,
-    maxSessions: launch.maxSessions,
-    idleSeconds: launch.idleSeconds,
-    maxMessageBytes: launch.maxMessageBytes,
-    memoryMb,
-    maxTasks: processes,
     workingDirectory,
     command,
     args,

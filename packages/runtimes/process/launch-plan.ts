@@ -1,5 +1,4 @@
 import { resolve } from "node:path";
-import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
 import { FIRST_INHERITED, type Handover } from "@toolyard/bridge/child/handover.ts";
 import { commandLineProblems, scriptIndex, type CommandLine } from "@toolyard/launch/command-line.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
@@ -14,6 +13,7 @@ import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 import { placeOf, statusOf } from "./paths.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
+import { bridgeLaunch } from "../bridge-launch.ts";
 import { allowanceOf } from "../resources.ts";
 
 /** The checked plan for spawning a replica: it fails only for reasons that could not be known before. */
@@ -106,20 +106,11 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         const wanted = { argv: [command, ...launch.args], environment, inherited: [] };
         inner = sandbox ? wanted : withoutEnvironment(wanted);
       } else {
-        const { memoryMb, processes } = allowanceOf(spec.resources);
-        const { args } = bridgeCommand({
+        const { args } = bridgeLaunch(launch, spec.resources, {
           entry: bridgeEntry,
           // By this name callers on other hosts ask for it.
           host: spec.host,
           listenFd: FIRST_INHERITED + 1,
-          sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
-          timeoutSeconds: launch.timeoutSeconds,
-          startTimeoutSeconds: launch.startTimeoutSeconds,
-          maxSessions: launch.maxSessions,
-          idleSeconds: launch.idleSeconds,
-          maxMessageBytes: launch.maxMessageBytes,
-          memoryMb,
-          maxTasks: processes,
           workingDirectory: launch.workingDirectory === null ? null : startDirectory,
           command,
           args: launch.args,

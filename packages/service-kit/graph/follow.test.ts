@@ -5,7 +5,7 @@ import { follow } from "./follow.ts";
 /** Follows what `open` gives, until it has been opened `times` times. */
 async function followed(
   times: number,
-  open: (time: number) => AsyncIterable<string>,
+  open: (time: number, log: readonly string[]) => AsyncIterable<string>,
   take: (item: string) => void = () => undefined,
 ) {
   const log: string[] = [];
@@ -17,11 +17,12 @@ async function followed(
     open() {
       opened += 1;
       if (opened === times) stopping.abort();
-      return open(opened);
+      return open(opened, log);
     },
     take,
     onBroken: (error) => broken.push(error),
     signal: stopping.signal,
+    openMs: 1,
     logger: createLogger({ level: "info", name: "test", destination: { write: (line) => log.push(line) } }),
   });
   return { opened, log, broken };
@@ -55,6 +56,15 @@ test("an outage is logged once, with its reason, and again after something came"
     "a stream works again",
     "reason 3",
   ]);
+});
+
+test("a stream that has nothing to say works again, too, when it has stayed open", async () => {
+  const { log } = await followed(3, async function* (time, said) {
+    if (time !== 2) throw new Error(`reason ${time}`);
+    await expect.poll(() => said.join()).toContain("a stream works again");
+    yield* [];
+  });
+  expect(log).toHaveLength(2);
 });
 
 test("what cannot be taken breaks the stream, so that it is asked for again", async () => {

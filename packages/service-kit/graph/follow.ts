@@ -4,6 +4,8 @@ import type { Logger } from "../process/log.ts";
 
 const FIRST_WAIT_MS = 100;
 const LAST_WAIT_MS = 5_000;
+/** After which a stream that says nothing is known to be open: no attempt to open one takes as long before it fails. */
+const OPEN_MS = 45_000;
 
 /**
  * Reads a stream until `signal` aborts. A stream that breaks or ends is opened again, with a growing delay while nothing comes.
@@ -20,17 +22,22 @@ export async function follow<Item>(options: {
   onBroken?: (error: unknown) => void;
   signal: AbortSignal;
   logger: Logger;
+  openMs?: number;
 }): Promise<void> {
-  const { name, open, take, onBroken, signal, logger } = options;
+  const { name, open, take, onBroken, signal, logger, openMs = OPEN_MS } = options;
   let waitMs = FIRST_WAIT_MS;
   let isReported = false;
+  const works = () => {
+    waitMs = FIRST_WAIT_MS;
+    if (isReported) logger.info({ stream: name }, "a stream works again");
+    isReported = false;
+  };
   while (!signal.aborted) {
+    const opened = setTimeout(works, openMs).unref();
     try {
       for await (const item of open()) {
         take(item);
-        waitMs = FIRST_WAIT_MS;
-        if (isReported) logger.info({ stream: name }, "a stream works again");
-        isReported = false;
+        works();
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -41,6 +48,8 @@ export async function follow<Item>(options: {
           "a stream broke and is opened again; what is known stays in use",
         );
       isReported = true;
+    } finally {
+      clearTimeout(opened);
     }
     // With jitter: all followers of a stream lost it at the same moment.
     await delay(waitMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined); // aborted: the loop ends

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
+import { createOutageLog } from "@toolyard/storage";
 import type { Deployment, HealthCheck, Replica, ReplicaPhase } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
@@ -282,6 +283,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     else wake(deploymentId);
   }
 
+  const outages = createOutageLog({ what: "the sweep of the replicas", logger });
   async function sweepOnce(): Promise<void> {
     if (!(await agent.beat())) {
       // Whatever is under way may be another host's by now.
@@ -293,11 +295,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       // As known by now.
       lookAgain(deployment.id);
     }
+    outages.works();
   }
 
   async function sweep(): Promise<void> {
     sweeping ??= sweepOnce()
-      .catch((error: unknown) => logger.error({ err: error }, "a sweep failed; the next one tries again"))
+      .catch((error: unknown) => outages.failed(error))
       .finally(() => {
         sweeping = null;
       });

@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobLease, JobLeases } from "@toolyard/scheduler";
 import { newId, systemCodeOf, ToolyardError, type Logger } from "@toolyard/service-kit";
-import type { Transaction } from "@toolyard/storage";
+import { createOutageLog, type Transaction } from "@toolyard/storage";
 import { contactAt, isGone, isHeld, whyGone, type Contact, type Host, type HostOffer } from "./host.ts";
 import type { HostLease, HostStore } from "./host-store.ts";
 
@@ -70,7 +70,7 @@ export async function joinHosts(options: {
   let known: ReadonlyMap<string, Host> = new Map();
   let renewedAt = -Infinity;
   let beating: Promise<void> | null = null;
-  let isTroubled = false;
+  const outages = createOutageLog({ what: "renewing the host's lease", fields: { host: hostId }, logger });
 
   const join = (at: number) => hosts.join({ id: hostId, owner, offer }, { now: at, leaseMs });
 
@@ -142,13 +142,10 @@ export async function joinHosts(options: {
   async function attempt(): Promise<void> {
     try {
       await renew();
-      if (isTroubled) logger.info({ host: hostId }, "the host's lease is renewed again");
-      isTroubled = false;
+      outages.works();
     } catch (error) {
       contact = null;
-      if (!isTroubled)
-        logger.error({ err: error, host: hostId }, "the host's lease cannot be renewed; it is tried again");
-      isTroubled = true;
+      outages.failed(error);
     }
   }
 
