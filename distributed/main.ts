@@ -29,7 +29,7 @@ import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
 import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { readStores } from "../scripts/store-schemas.ts";
 import { renderBanner } from "../standalone/banner.ts";
-import { ownVariables } from "../standalone/own-variables.ts";
+import { parseOwnVariables } from "../standalone/own-variables.ts";
 import { installSample } from "../standalone/sample.ts";
 import { superviseProcess, type SupervisedProcess } from "../standalone/supervised-process.ts";
 import { namedLine } from "./part-log.ts";
@@ -46,7 +46,7 @@ await runProcess(
     const [settings, readSecretKeys, own, counts] = parseTogether(
       () => withServers(parseProcessConfig(process.env)),
       () => parseSecretKeys(process.env),
-      () => parseEnvironment(ownVariables, process.env),
+      () => parseOwnVariables(process.env),
       () => parseEnvironment(partsVariables, process.env),
     );
     // Here, so that it is said once.

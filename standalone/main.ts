@@ -21,7 +21,7 @@ import {
   requirePort,
   runProcess,
 } from "@toolyard/service-kit";
-import { parseEnvironment, parseTogether } from "@toolyard/service-kit/process/config.ts";
+import { parseTogether } from "@toolyard/service-kit/process/config.ts";
 import { holdSockets } from "@toolyard/service-kit/process/held-sockets.ts";
 import { parseProcessConfig, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -37,7 +37,7 @@ import { createKnowledgeSubgraph } from "@toolyard/subgraph-knowledge";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
-import { ownVariables } from "./own-variables.ts";
+import { parseOwnVariables } from "./own-variables.ts";
 import { proxyEnvironment } from "./proxy-environment.ts";
 import { proxyHeapFlags, superviseProcess } from "./supervised-process.ts";
 import { installSample } from "./sample.ts";
@@ -55,7 +55,7 @@ await runProcess(
     const [settings, readSecretKeys, { SAMPLE: wantsSample, PROXY_MAX_HEAP_MB: proxyHeapMb }] = parseTogether(
       () => parseProcessConfig(process.env),
       () => parseSecretKeys(process.env),
-      () => parseEnvironment(ownVariables, process.env),
+      () => parseOwnVariables(process.env),
     );
     const config = parseGatewayConfig(process.env, { process: settings });
     const configs = {

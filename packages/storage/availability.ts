@@ -2,62 +2,91 @@ import { isPublic, systemCodeOf, type Logger } from "@toolyard/service-kit";
 import type { DataSource, QueryRunner } from "typeorm";
 import { databaseFailureOf, databaseUnavailable } from "./failures.ts";
 
+/** What may fail while the other goes on. */
+type Work = "read" | "write";
+
 /** What is known of a database by what came of the work on it. It is logged where it changes. */
 export interface Availability {
   /** @returns what is to be thrown: an error for callers where the database failed, else the same */
-  failed(error: unknown, phase?: { mayBeDone: boolean }): unknown;
+  failed(error: unknown, work: Work, phase?: { mayBeDone: boolean }): unknown;
+  /** A transaction begins. @returns what is to be called when it has ended */
+  began(): () => void;
   /** A transaction was committed, which may have written nothing. */
   committed(): void;
   /** As of Database. */
-  whyUnwritable(): Promise<string | null>;
+  whyFailing(): Promise<string | null>;
 }
 
 /** How long the same failure is not logged again: it may come and go with each change. */
 const SAY_AGAIN_MS = 60_000;
+/** How often, at most, commits have what failed tried again. */
+const TRY_AGAIN_MS = 1_000;
+/** A transaction that is under way for as long may wait for a server that takes no changes. */
+const SLOW_MS = 2_000;
 
 export function createAvailability(options: {
   /** The file's or the store's. */
   name: string;
-  /** Changes nothing, by a transaction that fails where changes do. */
-  tryToWrite: () => Promise<unknown>;
+  /** They fail, soon, where reads do, and changes; `write` changes nothing. What failed works again only when its own probe succeeds. */
+  probes: Record<Work, () => Promise<unknown>>;
   logger?: Pick<Logger, "warn" | "info"> | undefined;
 }): Availability {
-  const { name, tryToWrite, logger } = options;
-  let reason: string | null = null;
+  const { name, probes, logger } = options;
+  const reasons = new Map<Work, string>();
+  const trying = new Map<Work, Promise<void>>();
+  /** When transactions that are under way began. */
+  const underWay = new Set<{ at: number }>();
   let said: { reason: string; at: number } | null = null;
-  let trying: Promise<void> | null = null;
+  let triedAt = -Infinity;
 
-  const tryAgain = () =>
-    (trying ??= tryToWrite()
+  const failed: Availability["failed"] = (error, work, phase) => {
+    const known = isPublic(error) ? error : databaseUnavailable(error, phase);
+    const failure = databaseFailureOf(error);
+    if (known === null || failure === null) return error;
+    // Another transaction's fault.
+    if (failure === "conflict") return known;
+    const reason = known.message;
+    reasons.set(work, reason);
+    if (said?.reason !== reason || performance.now() - said.at > SAY_AGAIN_MS) {
+      said = { reason, at: performance.now() };
+      logger?.warn({ database: name, code: systemCodeOf(known.cause) }, reason);
+    }
+    return known;
+  };
+
+  function tryAgain(work: Work): Promise<void> {
+    const running = trying.get(work);
+    if (running) return running;
+    triedAt = performance.now();
+    const attempt = probes[work]()
       .then(
         () => {
-          if (reason !== null) logger?.info({ database: name }, "the database takes changes again");
-          reason = null;
+          if (reasons.delete(work) && reasons.size === 0)
+            logger?.info({ database: name }, "the database can be read and changed again");
         },
-        () => undefined, // it is told by the reason
+        (error: unknown) => void failed(error, work),
       )
-      .finally(() => (trying = null)));
+      .finally(() => trying.delete(work));
+    trying.set(work, attempt);
+    return attempt;
+  }
+
+  const isSlow = () => [...underWay].some(({ at }) => performance.now() - at > SLOW_MS);
 
   return {
-    failed(error, phase) {
-      const known = isPublic(error) ? error : databaseUnavailable(error, phase);
-      const failure = databaseFailureOf(error);
-      if (known === null || failure === null) return error;
-      // Another transaction's fault.
-      if (failure === "conflict") return known;
-      reason = known.message;
-      if (said?.reason !== reason || performance.now() - said.at > SAY_AGAIN_MS) {
-        said = { reason, at: performance.now() };
-        logger?.warn({ database: name, code: systemCodeOf(known.cause) }, reason);
-      }
-      return known;
+    failed,
+    began() {
+      const one = { at: performance.now() };
+      underWay.add(one);
+      return () => underWay.delete(one);
     },
     committed() {
-      if (reason !== null) void tryAgain();
+      if (performance.now() - triedAt > TRY_AGAIN_MS) for (const work of reasons.keys()) void tryAgain(work);
     },
-    async whyUnwritable() {
-      if (reason !== null) await tryAgain();
-      return reason;
+    async whyFailing() {
+      const doubted = new Set<Work>([...reasons.keys(), ...(isSlow() ? (["write"] as const) : [])]);
+      await Promise.all([...doubted].map(tryAgain));
+      return reasons.get("write") ?? reasons.get("read") ?? null;
     },
   };
 }

@@ -19,8 +19,8 @@ export interface Database {
   readInTurn<Result>(read: (manager: EntityManager) => Promise<Result>): Promise<Result>;
   /** Throws when the store does not answer. */
   ping(): Promise<void>;
-  /** Why it takes no changes though it answers, for operators; null where nothing is known of that. A change that failed is tried again by it. */
-  whyUnwritable(): Promise<string | null>;
+  /** Why reads or changes fail though it answers, for operators; null where nothing is known of that. What failed is tried again by it. */
+  whyFailing(): Promise<string | null>;
   /** For those who change the same data by a way of their own. @returns what is to be thrown: an error for callers where the database failed */
   failed(error: unknown): unknown;
   close(): Promise<void>;

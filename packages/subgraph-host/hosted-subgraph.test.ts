@@ -52,6 +52,22 @@ test("closes what it was given last first, then its stores, and once", async () 
   expect(log).toEqual(["closing", "started last", "second", "first", "knowledge closed"]);
 });
 
+test("what cannot be written at its end since the database is away is no failure; what else fails is, and keeps nothing open", async () => {
+  const subgraph = (error: Error) =>
+    open(async (host) => {
+      await host.openDatabase(noTables);
+      host.onClose(() => log.push("first"));
+      host.onClose(() => Promise.reject(error));
+      return parts;
+    });
+  const away = await subgraph(Object.assign(new Error("away"), { code: "ECONNREFUSED" }));
+  await away.close();
+  expect(log.splice(0)).toEqual(["first", "knowledge closed"]);
+  const faulty = await subgraph(new Error("a fault"));
+  await expect(faulty.close()).rejects.toThrow("a fault");
+  expect(log).toEqual(["first", "knowledge closed"]);
+});
+
 test("leaves nothing open when it cannot be built", async () => {
   const opening = open(async (host) => {
     await host.openDatabase(noTables);

@@ -7,6 +7,7 @@ import type { MongodbConnection } from "@toolyard/mongodb";
 import type { Job, ScheduledJobs } from "@toolyard/scheduler";
 import {
   measureHealth,
+  messageOf,
   type Gauge,
   type GraphClient,
   type Logger,
@@ -14,7 +15,7 @@ import {
   type ServiceHealth,
   type Subgraph,
 } from "@toolyard/service-kit";
-import type { Database, StoreTables } from "@toolyard/storage";
+import { databaseFailureOf, type Database, type StoreTables } from "@toolyard/storage";
 import type { RegistrationOptions, TaskHandler, TaskKind, TaskQueue, TaskWorker } from "@toolyard/tasks";
 import { parse } from "graphql";
 import type { Stores } from "./stores.ts";
@@ -110,9 +111,19 @@ export async function openSubgraph<Methods extends object = object>(
     for (const tail of tails) tail.close();
     // Aborts the runs: they use stores that are about to close.
     const ended = Promise.all([jobs, ...workers].map(async (worker) => worker?.close()));
-    for (const close of closers.toReversed()) await close();
-    await ended;
-    for (const database of databases) await database.close();
+    const failures: unknown[] = [];
+    const closing = [...closers.toReversed(), () => ended, ...databases.map((database) => () => database.close())];
+    for (const close of closing) {
+      try {
+        await close();
+      } catch (error) {
+        // It ends in order all the same: what could not be written, as of leases and replicas, the next start finds out.
+        if (databaseFailureOf(error) === "lost-connection")
+          logger.warn({ reason: messageOf(error) }, "the end could not be written: the database is away");
+        else failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
   let closed: Promise<void> | null = null;
   const close = () => (closed ??= closeAll());
@@ -176,10 +187,10 @@ export async function openSubgraph<Methods extends object = object>(
   }
 }
 
-/** Degraded where it answers and takes no changes. */
+/** Degraded where it answers, and some reads or all changes fail. */
 async function healthOf(database: Database): Promise<ServiceHealth> {
   const kind = database.file === null ? "mysql" : "sqlite";
   const health = await measureHealth(kind, () => database.ping(), { essential: true });
-  const detail = health.status === "healthy" ? await database.whyUnwritable() : null;
+  const detail = health.status === "healthy" ? await database.whyFailing() : null;
   return detail === null ? health : { ...health, status: "degraded", detail };
 }

@@ -8,6 +8,8 @@ export interface WayToServer {
   /** Ends all connections, and takes none. */
   close(): Promise<void>;
   open(): Promise<void>;
+  /** Takes no more connections, and leaves those that there are. */
+  refuse(): void;
   /** Leaves connections open on which nothing comes any more. */
   pause(): void;
   resume(): void;
@@ -58,6 +60,10 @@ export async function withWayTo(
       host: `127.0.0.1:${port}`,
       open,
       close,
+      refuse() {
+        listener?.close();
+        listener = null;
+      },
       pause() {
         paused = true;
         for (const socket of sockets) socket.pause();

@@ -7,6 +7,7 @@ import { eventually } from "@toolyard/testing";
 import { connectMcp } from "@toolyard/testing/mcp-client.ts";
 import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
 import { graphqlClient, logIn, startToolyard } from "@toolyard/testing/toolyard.ts";
+import { withWayTo } from "@toolyard/testing/way-to-server.ts";
 import mysql from "mysql2/promise";
 import { expect, onTestFinished, test } from "vitest";
 
@@ -37,6 +38,24 @@ describeOnMysql("Toolyard with its data", (server) => {
       expect(health).toMatchObject({ services: { mysql: { status: "healthy", essential: true } } });
       expect(existsSync(join(dataDir, "identity.sqlite"))).toBe(false);
     }
+  });
+
+  test("ends in order while its server is away", async () => {
+    const database = await createScratchDatabase(server);
+    onTestFinished(() => database.drop());
+    const { hostname, port } = new URL(server);
+    await withWayTo({ host: hostname, port: Number(port || 3306) }, async (way) => {
+      const DATABASE_URL = Object.assign(new URL(database.url), { host: way.host }).href;
+      await using toolyard = await startToolyard({ env: { DATABASE_URL, PROXY_SPOOL_MAX_MB: "8" } });
+      expect(toolyard.output()).toContain(
+        "PROXY_SPOOL_MAX_MB is no variable of Toolyard; did you mean PROXY_SPOOL_MAX_MIB?",
+      );
+      await way.close();
+      await eventually("it is known", async () => (await fetch(`${toolyard.url}/health`)).status === 503);
+      const code = await toolyard.stop();
+      expect(toolyard.output()).not.toMatch(/Stopping .* failed/);
+      expect(code).toBe(0);
+    });
   });
 
   test("a change that another transaction deadlocks is made all the same, once", async () => {

@@ -32,12 +32,7 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   env: Environment,
 ): z.infer<z.ZodObject<Shape>> {
   const lines: string[] = [];
-  const names = namesRead.get(env) ?? new Set();
-  namesRead.set(env, names);
-  for (const [name, schema] of Object.entries(shape)) {
-    names.add(name);
-    if (metaOf(schema)["secret"] === true) names.add(`${name}_FILE`);
-  }
+  noteVariables(shape, env);
   const values = Object.fromEntries(
     Object.entries(shape).flatMap(([name, schema]) => {
       const found = metaOf(schema)["secret"] === true ? secretOf(name, env) : { value: env[name] || undefined };
@@ -60,6 +55,16 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
     lines.push(`${name}: ${withoutStop(issue.message)}${values[name] === undefined ? "" : shown}.${example}`);
   }
   throw new ConfigError(lines.join("\n"));
+}
+
+/** Has variables count as read that another process reads, to which they are handed on. */
+export function noteVariables(shape: z.ZodRawShape, env: Environment): void {
+  const names = namesRead.get(env) ?? new Set();
+  namesRead.set(env, names);
+  for (const [name, schema] of Object.entries(shape)) {
+    names.add(name);
+    if (metaOf(schema)["secret"] === true) names.add(`${name}_FILE`);
+  }
 }
 
 /** Shorter names are like too many of other programs': HOST_ID is like HOST_IP. */

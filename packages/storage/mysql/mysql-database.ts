@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
 import mysql, { type Pool, type PoolConnection, type PoolOptions } from "mysql2";
+import { createConnection } from "mysql2/promise";
 import { DataSource, EntitySchema, type EntitySchemaColumnOptions, type QueryRunner } from "typeorm";
 import { createAvailability, explainErrors } from "../availability.ts";
 import type { Database, MysqlOptions } from "../database.ts";
@@ -30,6 +31,8 @@ const START_MS = 30_000;
 const MAX_ATTEMPTS = 10;
 /** After which one whose connection ended is not run again. */
 const LOST_MS = 5_000;
+/** After which a server that does not answer is told to do so. Others wait for the answer, as in /health. */
+const PROBE_MS = 2_000;
 /** How long processes that start at once wait for the one that migrates. */
 const MIGRATION_WAIT_SECONDS = 120;
 
@@ -57,17 +60,29 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
   const reader = await createMysqlSource(options, limits).initialize();
   const availability = createAvailability({
     name: options.name,
-    // Refused where changes are, also of no row.
-    tryToWrite: () => transaction(({ manager }) => manager.query(`DELETE FROM ${LOCK_TABLE} WHERE id < 0`)),
+    probes: {
+      read: () => askAnew(options, "SELECT 1"),
+      // Refused, or held up, where changes are, also of no row.
+      write: () => askAnew(options, `DELETE FROM ${LOCK_TABLE} WHERE id < 0`),
+    },
     logger: options.logger,
   });
   explainErrors(source, (error, runner) => giveUpHung(error, runner));
-  explainErrors(reader, async (error, runner) => availability.failed(await giveUpHung(error, runner)));
+  explainErrors(reader, async (error, runner) => availability.failed(await giveUpHung(error, runner), "read"));
 
   const inTurn = new Set<Promise<unknown>>();
 
   const transaction: Database["transaction"] = async (work) => {
     await Promise.allSettled(inTurn);
+    const ended = availability.began();
+    try {
+      return await attempts(work);
+    } finally {
+      ended();
+    }
+  };
+
+  const attempts: Database["transaction"] = async (work) => {
     const lostUntil = performance.now() + LOST_MS;
     for (let attempt = 1; ; attempt += 1) {
       const callbacks: (() => void)[] = [];
@@ -86,7 +101,7 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
         // A server gives up the transaction of a connection that ends, unless it was told to commit: nobody knows about that one.
         const mayRepeat =
           failure === "conflict" || (failure === "lost-connection" && !isDone && performance.now() < lostUntil);
-        if (!mayRepeat || attempt === MAX_ATTEMPTS) throw availability.failed(error, { mayBeDone: isDone });
+        if (!mayRepeat || attempt === MAX_ATTEMPTS) throw availability.failed(error, "write", { mayBeDone: isDone });
       }
       await delay(Math.random() * 2 ** Math.min(attempt, 6));
     }
@@ -108,8 +123,8 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
         throw new Error(`It cannot be used (${code}). It is looked for where DATABASE_URL says.`, { cause: error });
       });
     },
-    whyUnwritable: () => availability.whyUnwritable(),
-    failed: (error) => availability.failed(error),
+    whyFailing: () => availability.whyFailing(),
+    failed: (error) => availability.failed(error, "write"),
     async close() {
       await Promise.all([reader, source].map((each) => each.destroy()));
     },
@@ -138,6 +153,18 @@ export async function connectMysql(options: MysqlOptions): Promise<DataSource> {
       }
       throw refusalOf(error, options.url);
     }
+  }
+}
+
+/** Whether the server takes one more connection, and does this on it: those of a pool may be there from better times. */
+async function askAnew(options: MysqlOptions, statement: string): Promise<void> {
+  const connection = await createConnection({ ...connectionOptions(options), connectTimeout: PROBE_MS });
+  // What fails is told to the statement.
+  connection.on("error", () => undefined);
+  try {
+    await connection.query({ sql: statement, timeout: PROBE_MS });
+  } finally {
+    connection.destroy();
   }
 }
 

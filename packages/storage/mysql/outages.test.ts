@@ -2,11 +2,13 @@ import { createLogger } from "@toolyard/service-kit";
 import { eventually } from "@toolyard/testing/eventually.ts";
 import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
 import { withWayTo, type WayToServer } from "@toolyard/testing/way-to-server.ts";
+import { createConnection } from "mysql2/promise";
 import { EntitySchema, type EntityManager } from "typeorm";
 import { expect, test } from "vitest";
 import { column } from "../columns.ts";
 import type { Database } from "../database.ts";
 import { openDatabase } from "../open-database.ts";
+import { LOCK_TABLE } from "./mysql-dialect.ts";
 import { createScratchDatabase } from "./scratch-database.ts";
 
 const noteEntity = new EntitySchema<{ id: string }>({ name: "notes", columns: { id: { ...column.primaryId } } });
@@ -80,14 +82,50 @@ describeOnMysql("A store", (serverUrl) => {
         await expect(idsIn(database)).rejects.toMatchObject(AWAY);
       }
       await expect(database.ping()).rejects.toThrow(/ECONNREFUSED.*DATABASE_URL/);
-      expect(await database.whyUnwritable()).toMatch(/cannot be reached/);
+      expect(await database.whyFailing()).toMatch(/cannot be reached/);
       expect(logged()).toEqual([expect.stringContaining("cannot be reached")]);
 
       await way.open();
-      expect(await database.whyUnwritable()).toBeNull();
+      expect(await database.whyFailing()).toBeNull();
       await insert(database, "later");
       expect(await idsIn(database)).toEqual(["before", "later"]);
       expect(logged().slice(1)).toEqual([expect.stringContaining("again")]);
+    }));
+
+  test("to which the server gives no more connections is ill until it gives one, whatever those that it has can do", () =>
+    withStore(async (database, way) => {
+      await insert(database, "before");
+      await database.ping();
+      way.refuse();
+      // On the connection that there is, and on more.
+      const reads = Array.from({ length: 6 }, () => database.read.query("SELECT SLEEP(0.2)"));
+      const failed = (await Promise.allSettled(reads)).filter(({ status }) => status === "rejected");
+      expect(failed[0]).toMatchObject({ reason: { code: "UPSTREAM_UNAVAILABLE" } });
+      await insert(database, "meanwhile");
+      await database.ping();
+      expect(await database.whyFailing()).toMatch(/cannot be reached/);
+      await way.open();
+      expect(await database.whyFailing()).toBeNull();
+    }));
+
+  test("whose server takes no changes for a while is ill as soon as one has waited, and well when it goes on", () =>
+    withStore(async (database) => {
+      const connection = await createConnection(serverUrl);
+      try {
+        const [{ name }] = await database.read.query<[{ name: string }]>("SELECT DATABASE() AS name");
+        // As FLUSH TABLES WITH READ LOCK has it for a whole server, which other tests use.
+        await connection.query(
+          `LOCK TABLES ${["notes", LOCK_TABLE].map((table) => `${name}.${table} READ`).join(", ")}`,
+        );
+        const waiting = insert(database, "late");
+        await expect.poll(() => database.whyFailing(), { timeout: 30_000 }).toMatch(/cannot be reached/);
+        await database.ping();
+        await connection.query("UNLOCK TABLES");
+        await waiting;
+        expect(await database.whyFailing()).toBeNull();
+      } finally {
+        await connection.end();
+      }
     }));
 
   test("whose server hangs gives its connections up, and goes on when it answers again", () =>

@@ -43,10 +43,10 @@ describeOnFullDisk("SQLite on a full disk", () => {
       await expect(insert({ id: "again", text: large })).rejects.toMatchObject(NO_SPACE);
       expect(await idsNow()).toEqual(["before"]);
       await database.ping();
-      expect(await database.whyUnwritable()).toMatch(/no space left/i);
+      expect(await database.whyFailing()).toMatch(/no space left/i);
 
       disk.free();
-      expect(await database.whyUnwritable()).toBeNull();
+      expect(await database.whyFailing()).toBeNull();
       await insert({ id: "later", text: large });
       await insert({ id: "latest", text: "x" });
       expect(await idsNow()).toEqual(["before", "later", "latest"]);

@@ -37,10 +37,13 @@ export async function openSqliteDatabase(options: SqliteOptions): Promise<Databa
   const writes = createSerialQueue();
   const availability = createAvailability({
     name: basename(options.file),
-    tryToWrite: () => write(({ manager }) => touch(manager)),
+    probes: {
+      read: () => reader.query("SELECT 1 FROM sqlite_master LIMIT 1"),
+      write: () => write(({ manager }) => touch(manager)),
+    },
     logger: options.logger,
   });
-  if (reader !== writer) explainErrors(reader, (error) => availability.failed(error));
+  if (reader !== writer) explainErrors(reader, (error) => availability.failed(error, "read"));
   let closed = false;
 
   const write: Database["transaction"] = (work) =>
@@ -54,7 +57,7 @@ export async function openSqliteDatabase(options: SqliteOptions): Promise<Databa
         }),
       ).catch((error: unknown) => {
         endTransaction(writer);
-        throw availability.failed(error);
+        throw availability.failed(error, "write");
       });
       for (const callback of committed) callback();
       return result;
@@ -74,8 +77,8 @@ export async function openSqliteDatabase(options: SqliteOptions): Promise<Databa
     async ping() {
       await reader.query("SELECT 1");
     },
-    whyUnwritable: () => availability.whyUnwritable(),
-    failed: (error) => availability.failed(error),
+    whyFailing: () => availability.whyFailing(),
+    failed: (error) => availability.failed(error, "write"),
     async close() {
       closed = true;
       await writes.done();
