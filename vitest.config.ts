@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { defineConfig } from "vitest/config";
+import { configDefaults, defineConfig } from "vitest/config";
 import { filesLeftOut } from "@toolyard/testing/mode.ts";
 
 export default defineConfig({
@@ -7,9 +7,12 @@ export default defineConfig({
   resolve: { alias: [{ find: /^graphql$/, replacement: join(import.meta.dirname, "node_modules/graphql/index.js") }] },
   test: {
     pool: "forks",
+    // TESTS_LEFT_OUT: files, as projects do not heed --exclude.
+    exclude: [...configDefaults.exclude, ...filesLeftOut(), ...(process.env["TESTS_LEFT_OUT"]?.match(/\S+/g) ?? [])],
     // @apollo/gateway reports to Apollo without it.
     env: { APOLLO_TELEMETRY_DISABLED: "true" },
-    maxWorkers: 2,
+    // More than CI has cores: end-to-end tests mostly wait, for less than half of one each.
+    maxWorkers: 4,
     // They end what hangs, and are far from what anything takes, also on a machine that does twenty other things. A deadline
     // of `poll` or of packages/testing's `eventually` comes first and says what was waited for.
     testTimeout: 120_000,
@@ -31,7 +34,6 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["tests/e2e/**/*.test.ts"],
-          exclude: filesLeftOut(),
           setupFiles: [join(import.meta.dirname, "packages/testing/server-data-setup.ts")],
         },
       },
