@@ -51,14 +51,18 @@ interface RpcAnswer {
   error?: { code: number; message: string; data?: unknown };
 }
 
-export async function startBridge(args: string[], options: Partial<BridgeOptions> = {}): Promise<RunningBridge> {
+export async function startBridge(
+  args: string[],
+  options: Partial<BridgeOptions> = {},
+  environment: Record<string, string> = {},
+): Promise<RunningBridge> {
   const folder = await mkdtemp(join(tmpdir(), "bridge-test-"));
   const log: RunningBridge["log"] = [];
   const launch = prepareLaunch({
     command: process.execPath,
     args,
     workingDirectory: null,
-    environment: { PATH: process.env.PATH ?? "" },
+    environment: { PATH: process.env.PATH ?? "", ...environment },
   });
   const bridge = createBridge({
     launch: { ...launch, temporaryDirectory: folder },

@@ -241,7 +241,7 @@ export function createBridgeServer(options: ServerOptions): Server {
         if (!(request.headers.accept ?? "").includes("text/event-stream")) {
           return refuse(response, 406, { message: "Not Acceptable: Client must accept text/event-stream" });
         }
-        return withSession(request, response, (session) => session.stream(response));
+        return withSession(request, response, (session) => session.stream(response, header(request, "last-event-id")));
       case "DELETE":
         return withSession(request, response, (session) => {
           sessions.remove(session);

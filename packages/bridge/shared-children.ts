@@ -23,8 +23,10 @@ export interface SharedChildren {
     capabilities: Record<string, unknown>;
     /** Whether the request is of the stateless revision. */
     stateless: boolean;
-    /** Whether the server may ask or log in the middle of it. */
-    alone: boolean;
+    /** Whether the server may ask something in the middle of it, which one of the session era does by a request that names no other. */
+    mayAsk: boolean;
+    /** Whether it may log, which names no request in either era. */
+    mayLog: boolean;
     childId?: string | undefined;
     whenGone?: Want["whenGone"];
   }): Promise<Lease>;
@@ -262,22 +264,21 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   return {
     use: (child, caller) => use(child, caller, child.peer.open.size === 0),
     speakStateless: async () => (await inTime(speaks())) === "stateless",
-    async lease({ caller, user, capabilities, stateless, alone, childId, whenGone }) {
+    async lease({ caller, user, capabilities, stateless, mayAsk, mayLog, childId, whenGone }) {
       pool.admit(user);
       const waitMs = timeoutSeconds * SHARE_OF_WAIT;
       if (stateless && (await inTime(speaks())) === "stateless") {
-        // A log line does not say which request it belongs to.
         const own = { key: JSON.stringify(["stateless", caller]), caller };
-        const isApart = alone || now() < apartUntil || (childId !== undefined && leases.has(own.key, childId));
+        const isApart = mayLog || now() < apartUntil || (childId !== undefined && leases.has(own.key, childId));
         const group = isApart ? own : everybody;
-        return used(leases.take({ group, start: startForStateless, alone, childId, waitMs, whenGone }), user);
+        return used(leases.take({ group, start: startForStateless, alone: mayLog, childId, waitMs, whenGone }), user);
       }
       const group = sessionGroup(caller, capabilities);
       const isBlank = Object.keys(capabilities).length === 0;
       const start = async (): Promise<SharedChild> =>
         (isBlank && caller !== "" && raw === null ? takeBlank() : null) ??
         (await startForSessions(capabilities, caller));
-      return used(leases.take({ group, start, alone, childId, waitMs, whenGone }), user);
+      return used(leases.take({ group, start, alone: mayAsk || mayLog, childId, waitMs, whenGone }), user);
     },
     surrender(initialize) {
       const { protocolVersion } = leases.find(blank.key)?.identity ?? {};

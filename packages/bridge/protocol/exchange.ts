@@ -11,15 +11,26 @@ import { findValues, lastText, replaceValues } from "./json-splice.ts";
  * and validates every message with zod, which alone costs more than the rest of the way through the bridge.
  */
 export interface Exchange {
-  readonly response: ServerResponse;
+  /** A stream's may be followed by another, when its client comes back for it. */
+  response: ServerResponse;
   /** Whether the client takes an event stream. */
   readonly streamable: boolean;
   /** Answers still to come; the exchange ends with the last. Infinity for a stream that ends otherwise. */
   outstanding: number;
   readonly batch: string[] | null;
+  /** Keeps the events of its stream; null: they are gone with their connection. */
+  readonly keeper: EventKeeper | null;
   sessionId: string | null;
   streaming: boolean;
   ended: boolean;
+}
+
+/** Keeps events of streams for clients that come back for them. */
+export interface EventKeeper {
+  /** A stream begins. Answers the id of its beginning, for clients that take an event without data; null for others. */
+  begin(exchange: Exchange): string | null;
+  /** Answers the event's id. */
+  add(exchange: Exchange, json: string): string;
 }
 
 /** A client that does not read is given up when this many bytes wait for it; … */
@@ -43,8 +54,12 @@ function leaveRoom(exchange: Exchange): void {
   }
   if (all <= MAX_UNSENT_IN_ALL) return;
   slow.delete(most);
-  most.ended = true;
-  most.response.destroy();
+  giveUp(most);
+}
+
+function giveUp(exchange: Exchange): void {
+  exchange.ended ||= exchange.keeper === null;
+  exchange.response.destroy();
 }
 
 /** For requests whose numbers JavaScript prints differently: the written form of ids and progress tokens, by JavaScript's form. */
@@ -84,13 +99,14 @@ function withDigits(response: ServerResponse, json: string): string {
 
 export function createExchange(
   response: ServerResponse,
-  options: { streamable: boolean; outstanding: number; batch?: boolean },
+  options: { streamable: boolean; outstanding: number; batch?: boolean; keeper?: EventKeeper },
 ): Exchange {
   return {
     response,
     streamable: options.streamable,
     outstanding: options.outstanding,
     batch: options.batch === true ? [] : null,
+    keeper: options.keeper ?? null,
     sessionId: null,
     streaming: false,
     ended: false,
@@ -105,6 +121,12 @@ function sessionHeader(exchange: Exchange): Record<string, string> {
 export function openStream(exchange: Exchange): void {
   if (exchange.streaming || exchange.ended) return;
   exchange.streaming = true;
+  writeStreamHead(exchange);
+  const beginning = exchange.keeper?.begin(exchange) ?? null;
+  if (beginning !== null) exchange.response.write(`id: ${beginning}\ndata:\n\n`);
+}
+
+function writeStreamHead(exchange: Exchange): void {
   exchange.response.writeHead(200, {
     "content-type": "text/event-stream",
     "cache-control": "no-cache, no-transform",
@@ -115,14 +137,33 @@ export function openStream(exchange: Exchange): void {
 }
 
 function writeEvent(exchange: Exchange, json: string): void {
-  const { response } = exchange;
-  if (response.writableLength > MAX_UNSENT_BYTES) {
-    exchange.ended = true;
-    response.destroy();
-    return;
-  }
-  response.write(`event: message\ndata: ${json}\n\n`);
+  const { response, keeper } = exchange;
+  if (response.writableLength > MAX_UNSENT_BYTES) giveUp(exchange);
+  const id = keeper === null ? null : keeper.add(exchange, json);
+  if (response.destroyed) return;
+  response.write(id === null ? `event: message\ndata: ${json}\n\n` : eventWithId(id, json));
   leaveRoom(exchange);
+}
+
+function eventWithId(id: string, json: string): string {
+  return `id: ${id}\nevent: message\ndata: ${json}\n\n`;
+}
+
+/** Goes on with a stream on another connection, after the events that its client missed. */
+export function resumeExchange(
+  exchange: Exchange,
+  response: ServerResponse,
+  missed: readonly { id: string; json: string }[],
+): void {
+  const { response: before } = exchange;
+  const known = digits.get(before);
+  if (known !== undefined) digits.set(response, known);
+  exchange.response = response;
+  // Its client has left it, whether or not this has been noticed here.
+  if (!before.writableEnded) before.destroy();
+  writeStreamHead(exchange);
+  for (const { id, json } of missed) response.write(eventWithId(id, json));
+  if (exchange.ended) response.end();
 }
 
 /** Sends a message that is not one of the answers. False when this exchange cannot carry it. `json` is on one line. */

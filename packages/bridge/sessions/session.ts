@@ -1,6 +1,14 @@
 import { isObject } from "@toolyard/service-kit/json.ts";
 import type { ChildEnd } from "../child/child.ts";
-import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "../protocol/exchange.ts";
+import {
+  createExchange,
+  type Exchange,
+  endExchange,
+  openStream,
+  refuse,
+  sendAlong,
+  sendAnswer,
+} from "../protocol/exchange.ts";
 import { SESSION_VERSIONS } from "../protocol/era.ts";
 import { itemsOf, printFrom } from "../protocol/json-splice.ts";
 import { code, errorText, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
@@ -8,6 +16,7 @@ import { type Call, createPeer, type Peer } from "../child/peer.ts";
 import type { Child } from "../child/child.ts";
 import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "../shared-child.ts";
 import type { ServerResponse } from "node:http";
+import type { ReplayMemory } from "./replay.ts";
 
 /** One client's session of the older era: its messages, and the streams that lead back to it. */
 export interface Session {
@@ -26,8 +35,8 @@ export interface Session {
     messages: Message[],
     options: { batch: boolean; text: string; response: ServerResponse; streamable: boolean },
   ): void;
-  /** Takes a GET: a stream for messages that belong to no request. */
-  stream(response: ServerResponse): void;
+  /** Takes a GET: a stream for messages that belong to no request, or the rest of the one that has the event with this id. */
+  stream(response: ServerResponse, lastEventId?: string): void;
   sweep(now: number, inputMs: number): void;
   keepAlive(write: (exchange: Exchange) => void): void;
   close(reason: string): void;
@@ -39,6 +48,7 @@ export interface SessionOptions {
   /** Its own child, not initialised yet; its own, initialised by the bridge; or one it shares with other sessions. */
   child:
     { kind: "own"; child: Child } | { kind: "taken"; shared: SharedChild } | { kind: "shared"; shared: SharedChild };
+  replayMemory: ReplayMemory;
   now: () => number;
   timeoutSeconds: number;
   /** The time limit for the answer to `initialize`. */
@@ -62,6 +72,12 @@ const UNSERVED_KEY = "toolyard/unservedCapabilities";
 /** Messages that wait for a stream: until the client opens its GET stream there may be none. */
 const MAX_WAITING = 256;
 const MAX_WAITING_CHARS = 1024 * 1024;
+/** The first version whose clients take the event, without data, by which a stream can be resumed from its beginning. */
+const FIRST_WITH_EMPTY_EVENTS = "2025-11-25";
+/** A call that takes longer is answered on a stream, which its client can come back for. */
+const SLOW_CALL_MS = 1_000;
+/** How long the events of streams are kept. */
+const KEEP_EVENTS_MS = 5 * 60_000;
 
 /** The child's line unchanged, as a session with a child of its own needs it. */
 function passThrough(_call: Call, _message: Message, raw: string): string {
@@ -91,6 +107,8 @@ export function createSession(options: SessionOptions): Session {
   let lastActiveAt = now();
   let closed = false;
   let ready = false;
+  let takesEmptyEvents = false;
+  const replay = options.replayMemory.create(() => takesEmptyEvents);
   const shared = options.child.kind === "own" ? null : options.child.shared;
   const own = options.child.kind !== "shared";
   const encode = own ? passThrough : restoreSharedId;
@@ -121,6 +139,7 @@ export function createSession(options: SessionOptions): Session {
     for (const stream of streams.splice(0)) endExchange(stream);
     waiting = [];
     asked.clear();
+    replay.clear();
     if (shared !== null && !own) {
       shared.listeners.delete(listener);
       shared.endListeners.delete(ended);
@@ -135,20 +154,23 @@ export function createSession(options: SessionOptions): Session {
   /** A server over stdio does not say which request a message belongs to. With one open request, it is that one. */
   function route(): Exchange | null {
     let newest: Exchange | null = null;
+    /** A call's stream whose client may come back for it. */
+    let left: Exchange | null = null;
     let count = 0;
     for (const call of peer.open.values()) {
       if (call.owner !== owner) continue;
       count += 1;
+      if (call.exchange?.streaming === true) left = call.exchange;
       if (usable(call.exchange)) newest = call.exchange;
     }
     if (count === 1 && newest !== null) return newest;
     for (const stream of streams.toReversed()) if (usable(stream)) return stream;
-    return newest;
+    return newest ?? left;
   }
 
   function deliver(json: string, asks: Id | null): boolean {
     const exchange = route();
-    if (exchange !== null) return sendAlong(exchange, json);
+    if (exchange !== null) return sendAlong(exchange, json) && usable(exchange);
     if (waiting.length < MAX_WAITING && waitingChars + json.length <= MAX_WAITING_CHARS) {
       waiting.push({ json, asks });
       waitingChars += json.length;
@@ -171,7 +193,7 @@ export function createSession(options: SessionOptions): Session {
   function ask(message: Message, raw: string): void {
     const request = message.id;
     if (request === undefined || request === null) return;
-    if (message.method === "ping" && route() === null) {
+    if (message.method === "ping" && !usable(route())) {
       // A server that pings its client must not get an error only because the client has no stream open.
       peer.send(JSON.stringify({ jsonrpc: "2.0", id: request, result: {} }));
       return;
@@ -201,7 +223,7 @@ export function createSession(options: SessionOptions): Session {
     if (call.exchange === null) return;
     if (message.error === undefined) {
       call.exchange.sessionId = id;
-      ready = true;
+      settleVersion(message.result);
       onReady(peer.child);
     }
     sendAnswer(call.exchange, raw);
@@ -209,6 +231,12 @@ export function createSession(options: SessionOptions): Session {
       close("the server refused to initialize");
       onEnd();
     }
+  }
+
+  function settleVersion(result: unknown): void {
+    ready = true;
+    const version = isObject(result) ? result.protocolVersion : null;
+    takesEmptyEvents = typeof version === "string" && version >= FIRST_WITH_EMPTY_EVENTS;
   }
 
   function request(message: Message, exchange: Exchange, text: string): void {
@@ -220,10 +248,11 @@ export function createSession(options: SessionOptions): Session {
         return;
       }
       exchange.sessionId = id;
-      ready = true;
-      onReady(peer.child);
       const { result, resultText } = shared.identity;
-      const answer = own ? resultText : printFrom(sharedResult(result, message.params), result, resultText);
+      const said = own ? result : sharedResult(result, message.params);
+      settleVersion(said);
+      onReady(peer.child);
+      const answer = own ? resultText : printFrom(said, result, resultText);
       sendAnswer(exchange, `{"jsonrpc":"2.0","id":${JSON.stringify(clientId)},"result":${answer}}`);
       return;
     }
@@ -291,6 +320,14 @@ export function createSession(options: SessionOptions): Session {
     }
   }
 
+  function openListening(httpResponse: ServerResponse): Exchange {
+    const outstanding = Number.POSITIVE_INFINITY;
+    const exchange = createExchange(httpResponse, { streamable: true, outstanding, keeper: replay });
+    exchange.sessionId = id;
+    openStream(exchange);
+    return exchange;
+  }
+
   if (shared !== null && !own) {
     shared.listeners.add(listener);
     shared.endListeners.add(ended);
@@ -319,7 +356,9 @@ export function createSession(options: SessionOptions): Session {
       let requests = 0;
       for (const message of messages) if (kindOf(message) === "request") requests += 1;
       const exchange =
-        requests === 0 ? null : createExchange(httpResponse, { streamable, outstanding: requests, batch });
+        requests === 0
+          ? null
+          : createExchange(httpResponse, { streamable, outstanding: requests, batch, keeper: replay });
       const raws = batch ? itemsOf(text) : [text];
       for (const [index, message] of messages.entries()) {
         const raw = raws[index] ?? JSON.stringify(message);
@@ -330,15 +369,23 @@ export function createSession(options: SessionOptions): Session {
       }
       if (exchange === null) httpResponse.writeHead(202).end();
     },
-    stream(httpResponse) {
-      const exchange = createExchange(httpResponse, { streamable: true, outstanding: Number.POSITIVE_INFINITY });
-      exchange.sessionId = id;
-      openStream(exchange);
-      streams.push(exchange);
+    stream(httpResponse, lastEventId) {
       lastActiveAt = now();
+      const resumed = lastEventId === undefined ? "new" : replay.resume(lastEventId, httpResponse);
+      if (resumed === "gone")
+        return refuse(httpResponse, 400, { message: "Bad Request: there is no event with this id to resume from" });
+      const exchange = resumed === "new" ? openListening(httpResponse) : resumed;
+      if (resumed !== "new") {
+        for (const entry of asked.values()) {
+          if (!entry.delivered) entry.at = now();
+          entry.delivered = true;
+        }
+      }
+      if (exchange.outstanding !== Number.POSITIVE_INFINITY) return;
+      if (!streams.includes(exchange)) streams.push(exchange);
       httpResponse.once("close", () => {
-        exchange.ended = true;
-        const at = streams.indexOf(exchange);
+        // It may have gone on elsewhere.
+        const at = exchange.response === httpResponse ? streams.indexOf(exchange) : -1;
         if (at !== -1) streams.splice(at, 1);
         lastActiveAt = now();
       });
@@ -358,6 +405,11 @@ export function createSession(options: SessionOptions): Session {
     sweep(at, inputMs) {
       const seconds = ready ? timeoutSeconds : Math.max(timeoutSeconds, startTimeoutSeconds);
       if (own) peer.expire(at - seconds * 1000, seconds);
+      replay.sweep(at - KEEP_EVENTS_MS);
+      if (takesEmptyEvents) {
+        for (const { owner: asker, exchange, lastActivityAt } of peer.open.values())
+          if (asker === owner && at - lastActivityAt >= SLOW_CALL_MS && usable(exchange)) openStream(exchange);
+      }
       if (!ready && peer.open.size === 0) {
         close("the server did not answer initialize");
         onEnd();

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { Exchange } from "../protocol/exchange.ts";
 import type { Message } from "../protocol/json-rpc.ts";
 import { type Pool, Unavailable } from "../child/pool.ts";
+import { createReplayMemory } from "./replay.ts";
 import { createSession, type Session, type SessionOptions } from "./session.ts";
 import type { SharedChildren } from "../shared-children.ts";
 
@@ -45,6 +46,7 @@ const MIN_OF_CALLER = 2;
 export function createSessions(options: SessionsOptions): Sessions {
   const { pool, children, mode, maxSessions, idleMs, timeoutSeconds, startTimeoutSeconds, now } = options;
   const sessions = new Map<string, Session>();
+  const replayMemory = createReplayMemory({ now });
   /** The callers of sessions that wait for their child. */
   const opening: string[] = [];
 
@@ -97,7 +99,8 @@ export function createSessions(options: SessionsOptions): Sessions {
   async function childFor(initialize: Message, caller: string): Promise<SessionOptions["child"]> {
     pool.admit(caller);
     if (mode === "shared") {
-      const lease = await children.lease({ caller: "", user: "", capabilities: {}, stateless: false, alone: false });
+      const nobody = { caller: "", user: "", capabilities: {} };
+      const lease = await children.lease({ ...nobody, stateless: false, mayAsk: false, mayLog: false });
       lease.release();
       return { kind: "shared", shared: lease.child };
     }
@@ -129,6 +132,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         id,
         child,
         caller,
+        replayMemory,
         now,
         timeoutSeconds,
         startTimeoutSeconds,

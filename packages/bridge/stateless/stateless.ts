@@ -208,14 +208,15 @@ export function createStateless(options: {
     const target = targetOf(message);
     const exchange = createExchange(response, { streamable: true, outstanding: 1 });
     const state = typeof params?.requestState === "string" ? params.requestState : null;
-    const alone = method !== "server/discover" && method !== "subscriptions/listen";
+    const isCall = method !== "server/discover" && method !== "subscriptions/listen";
     const tagged = state === null ? null : untag(state);
     const lease = await children.lease({
       caller,
       user: request.caller,
       capabilities,
       stateless: true,
-      alone: alone && (logLevel !== null || Object.keys(capabilities).length > 0),
+      mayAsk: isCall && Object.keys(capabilities).length > 0,
+      mayLog: isCall && logLevel !== null,
       childId: tagged?.childId,
       whenGone: (listener) => response.once("close", listener),
     });
@@ -310,7 +311,8 @@ export function createStateless(options: {
         user: caller,
         capabilities: {},
         stateless: false,
-        alone: false,
+        mayAsk: false,
+        mayLog: false,
       });
       try {
         if (response.destroyed) return;
