@@ -8,6 +8,7 @@ import { createMemory, type Memory } from "./child/memory.ts";
 import { createPool } from "./child/pool.ts";
 import { createProbe } from "./probe.ts";
 import { createBridgeServer } from "./server.ts";
+import { readOwnInterface } from "./own-interface.ts";
 import { createSessions } from "./sessions/sessions.ts";
 import { createSharedChildren } from "./shared-children.ts";
 import { createStateless } from "./stateless/stateless.ts";
@@ -166,6 +167,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     log,
     health,
     status: () => ({ ...health().body, words: pool.failure?.words ?? "", printed: pool.printed, maxSessions, mode }),
+    readInterface: () => readOwnInterface(children),
     closing: () => closing,
   });
 

@@ -12,6 +12,7 @@ import { code, kindOf, type Message, oneLine, readMessage } from "./protocol/jso
 import { itemsOf } from "./protocol/json-splice.ts";
 import type { LineLog } from "./child/line-log.ts";
 import { Unavailable } from "./child/pool.ts";
+import { INTERFACE_PATH, type InterfaceReading } from "./interface.ts";
 import { PROBE_HEADER, probeLimitMs } from "./probe-header.ts";
 import type { Probe } from "./probe.ts";
 import { isNonce, proofOf, PROOF_PATH } from "./proof.ts";
@@ -33,6 +34,8 @@ export interface ServerOptions {
   log: LineLog;
   health: () => { ok: boolean; body: Record<string, unknown> };
   status: () => Record<string, unknown>;
+  /** @throws Unavailable */
+  readInterface: () => Promise<InterfaceReading>;
   /** The bridge is shutting down: nothing new is taken. */
   closing: () => boolean;
 }
@@ -51,7 +54,8 @@ function header(request: IncomingMessage, name: string): string | undefined {
 
 /** The bridge's HTTP side: decides who may ask, and routes requests by method and era. */
 export function createBridgeServer(options: ServerOptions): Server {
-  const { host, token, allowedHosts, sessions, stateless, probe, log, health, status, closing } = options;
+  const { host, token, allowedHosts, sessions, stateless, probe, log, health, status, readInterface, closing } =
+    options;
   const policy = createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts });
   const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
   /** Origins of this host and of the named ones, whatever their port. */
@@ -233,6 +237,7 @@ export function createBridgeServer(options: ServerOptions): Server {
       });
     }
     if (path === "/status" && request.method === "GET") return json(response, 200, status());
+    if (path === INTERFACE_PATH && request.method === "GET") return json(response, 200, { ...(await readInterface()) });
     if (path !== "/mcp") return refuse(response, 404, { message: "Not Found: the MCP endpoint is /mcp" });
     switch (request.method) {
       case "POST":

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { isObject } from "@toolyard/service-kit/json.ts";
 import { createChildOpener, type ChildOpenerOptions } from "./child-opening.ts";
@@ -39,10 +40,14 @@ export interface SharedChildren {
    * deployment waits for no second start. Null when it does not match.
    */
   surrender(initialize: Params | undefined): SharedChild | null;
+  /** The blank child, if there is one. */
+  blank(): SharedChild | undefined;
+  /** The blank child is asked something: a session that would take it waits a little for the end of that. */
+  keepBlankFor(work: Promise<unknown>): void;
   /** Starts the blank child and keeps it running until it is given away. */
   warm(): void;
   /**
-   * Resolves once the first handshake went well or badly.
+   * Resolves once the first handshake went well or badly, and the blank child is free, if that is soon.
    * @throws Unavailable when that takes too long.
    */
   settled(): Promise<void>;
@@ -63,6 +68,8 @@ export interface SharedChildrenOptions extends Omit<ChildOpenerOptions, "onFreed
 
 const FIRST_RETRY_MS = 250;
 const APART_MS = 60_000;
+/** Less than the start of most servers, which a session would otherwise wait for. */
+const BLANK_WAIT_MS = 250;
 /** The part of a call's time, in ms, after which the caller is told why, before the proxy gives up without knowing. */
 const SHARE_OF_WAIT = 900;
 /** A server of the session era may not answer at all before `initialize`. */
@@ -99,6 +106,8 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   let closed = false;
   let retry: NodeJS.Timeout | null = null;
   let first: Promise<void> | null = null;
+  /** What the blank child is asked. */
+  let asked: Promise<unknown> | null = null;
   /** Settled once a stateless caller has come. */
   let spoken: Promise<"sessions" | "stateless"> | null = null;
   /** Children that were asked for their revision and not used yet. */
@@ -292,7 +301,19 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       wanted = true;
       keepWarm();
     },
-    settled: () => inTime(first ?? Promise.resolve()),
+    blank: () => leases.find(blank.key),
+    keepBlankFor(work) {
+      asked = work.catch(() => undefined);
+    },
+    async settled() {
+      await inTime(first ?? Promise.resolve());
+      if (asked === null) return;
+      const late = new AbortController();
+      const wait = delay(BLANK_WAIT_MS, undefined, { signal: late.signal }).catch(() => undefined); // aborted: it is free
+      await Promise.race([asked, wait]);
+      late.abort();
+      asked = null;
+    },
     sweep(at, idleMs, seconds) {
       for (const { peer } of leases.all()) peer.expire(at - seconds * 1000, seconds);
       leases.sweep(at, idleMs);

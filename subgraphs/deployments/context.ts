@@ -3,6 +3,7 @@ import type { BusyReplicas } from "./busy-replicas.ts";
 import type { DeploymentService } from "./deployment-service.ts";
 import type { EventDeployments } from "./event-deployments.ts";
 import type { Inspection } from "./inspection.ts";
+import type { OperationInterfaces } from "./interfaces/interface-service.ts";
 import type { Loaders } from "./loaders.ts";
 import type { LogService } from "./logs/log-service.ts";
 import type { RouteFeed } from "./routes/route-feed.ts";
@@ -21,6 +22,7 @@ export interface Context extends RequestContext {
   inspection: Inspection;
   usage: UsageService;
   usageOf: UsageLoader;
+  interfaces: OperationInterfaces;
   routes: RouteFeed;
   busyReplicas: BusyReplicas;
   urls: DeploymentUrls;

@@ -6,6 +6,7 @@ import { EntitySchema } from "typeorm";
 import type { Deployment, Environment, HealthCheck, Replica } from "./deployment.ts";
 import { launchText, readLaunch } from "./deploying/deployed-launch.ts";
 import type { Host } from "./hosts/host.ts";
+import type { InterfaceChange, StoredInterface } from "./interfaces/interface-store.ts";
 import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
 
 export const deploymentEvents = eventLogSchema("deployment");
@@ -187,6 +188,33 @@ export const usageBucketEntity = new EntitySchema<UsageBucketRow>({
   indices: [{ columns: ["toolId", "resolutionMs", "at"] }, { columns: ["deploymentId", "resolutionMs", "at"] }],
 });
 
+export const interfaceEntity = new EntitySchema<StoredInterface>({
+  name: "interfaces",
+  columns: {
+    toolId: { ...column.primaryId },
+    digest: { ...column.name, primary: true },
+    hash: { ...column.name },
+    toolsHash: { ...column.nullableName },
+    at: { ...column.time },
+    deploymentId: { ...column.id },
+    content: { ...column.json },
+  },
+  indices: [{ columns: ["toolId", "at", "digest"] }],
+});
+
+export const interfaceChangeEntity = new EntitySchema<InterfaceChange>({
+  name: "interface_changes",
+  columns: {
+    id: { ...column.primaryId },
+    toolId: { ...column.id },
+    digest: { ...column.name },
+    at: { ...column.time },
+    deploymentId: { ...column.id },
+    difference: { ...column.json },
+  },
+  indices: [{ columns: ["toolId", "id"] }, { columns: ["toolId", "digest", "id"] }],
+});
+
 export const entities: EntitySchema[] = [
   deploymentEntity,
   replicaEntity,
@@ -196,6 +224,8 @@ export const entities: EntitySchema[] = [
   usageRecordEntity,
   usageBatchEntity,
   usageBucketEntity,
+  interfaceEntity,
+  interfaceChangeEntity,
   deploymentEvents.events,
   deploymentEvents.counter,
   healthEvents.events,

@@ -11,6 +11,7 @@ import {
 } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { createRemoteRuntime } from "@toolyard/runtimes/remote/remote-runtime.ts";
 import type { ReplicaSpec, Runtime } from "@toolyard/runtimes/runtime.ts";
+import type { InterfaceReading } from "@toolyard/bridge/interface.ts";
 import {
   createLogger,
   createServiceCaller,
@@ -126,6 +127,8 @@ export interface FixtureOptions {
   runtimes?: (mock: MockRuntime) => Runtime[];
   overrides?: Partial<DeploymentsSubgraphOptions>;
   sick?: Set<string>;
+  /** What a process offers, by its name. */
+  interfaceOf?: (name: string) => InterfaceReading | null;
 }
 
 export async function createFixture(options: FixtureOptions = {}): Promise<Fixture> {
@@ -150,6 +153,7 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
       runtimes: [runtime],
       others: createProber({ allowPrivateRemotes: config.allowPrivateRemotes }),
       isSick: (name) => sick.has(name),
+      ...(options.interfaceOf && { interfaceOf: options.interfaceOf }),
     }),
     timing: { sweepIntervalMs: 100, drainMs: 5, graceMs: 50 },
     ...(options.runtimes ? {} : { isPortFree: async () => true }),

@@ -6,6 +6,15 @@ export interface EntityStub {
   id: string;
 }
 
+/** A version, with what was required of the tools subgraph. */
+export interface VersionShape extends EntityStub {
+  toolId?: string;
+  digest?: string;
+}
+
+/** An item of a server's lists, whatever it holds. */
+export type OfferedItem = Record<string, unknown>;
+
 /** A replica with the deployment that it needs to be described. */
 export interface ReplicaShape {
   replica: Replica;

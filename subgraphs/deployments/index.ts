@@ -39,6 +39,9 @@ import { createHousekeeping } from "./store/housekeeping.ts";
 import { createKnownSecrets } from "./logs/known-secrets.ts";
 import { createLoaders } from "./loaders.ts";
 import { createLogArchive } from "./logs/log-archive.ts";
+import { createInterfaceRecorder } from "./interfaces/interface-recorder.ts";
+import { createInterfaceService } from "./interfaces/interface-service.ts";
+import { createSqlInterfaceStore } from "./interfaces/interface-store.sql.ts";
 import { createInspection } from "./inspection.ts";
 import { createLogService } from "./logs/log-service.ts";
 import { resolvers } from "./resolvers.ts";
@@ -152,8 +155,12 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       },
     });
     const listed = createListedNames();
+    const interfaceStore = createSqlInterfaceStore(database);
+    const interfaces = createInterfaceService({ store: interfaceStore });
     const reconciler = createReconciler({
       listed,
+      createRecorder: (own) =>
+        createInterfaceRecorder({ store: own, interfaces: interfaceStore, usage: usageStore, logger, now }),
       isBusy: (replicaId) => busyReplicas.has(replicaId),
       store,
       agent,
@@ -235,6 +242,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         ...request,
         loaders: createLoaders(store, eventLog),
         usageOf: createUsageLoader(services.usage, request.caller),
+        interfaces: interfaces.forOperation(request.caller),
         ...services,
       }),
       start: () => reconciler.start(),

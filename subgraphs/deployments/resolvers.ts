@@ -2,7 +2,8 @@ import { DateTimeScalar, JsonScalar, emptyConnection, notInThisVersion, type Cal
 import type { Context } from "./context.ts";
 import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
 import { replicaReason } from "./engine/status.ts";
-import type { DeploymentEventShape } from "./graph-shapes.ts";
+import type { DeploymentEventShape, VersionShape } from "./graph-shapes.ts";
+import { interfaceResolvers } from "./interfaces/interface-resolvers.ts";
 import type { Resolvers } from "./generated/types.ts";
 import { told } from "./reason.ts";
 
@@ -154,6 +155,7 @@ export const resolvers: Resolvers<Context> = {
     events: (deployment, page, { deployments, loaders, caller }) =>
       deployments.events(caller, loaders, deployment, page),
     usage: ({ id }, { window }, { usageOf }) => usageOf("deploymentId", id, window),
+    interface: ({ toolId, digest }, _, { interfaces }) => interfaces.ofDigest({ toolId, digest }),
   },
   Replica: {
     id: ({ replica }) => replica.id,
@@ -212,8 +214,19 @@ export const resolvers: Resolvers<Context> = {
       const deployment = inPlace.find((each) => each.environment === (environment ?? "PRODUCTION"));
       return deployment ? urls.mcpUrl(deployment) : null;
     },
+    interface: async ({ id }, _, { loaders, interfaces, caller }) => {
+      caller.require("tool:read");
+      return interfaces.ofTool(id, await loaders.inPlace.load(id));
+    },
     dora: () => null,
   },
+  ToolVersion: {
+    // Of a reference, with the fields that `interface` requires.
+    __resolveReference: (version) => version as VersionShape,
+    interface: ({ toolId, digest }, _, { interfaces }) =>
+      toolId === undefined || digest === undefined ? null : interfaces.ofDigest({ toolId, digest }),
+  },
+  ...interfaceResolvers,
   Template: {
     __resolveReference: ({ id }, { caller }) => (caller.reaches(null) ? { id } : null),
     deployments: ({ id }, page, { deployments, loaders, caller }) =>

@@ -1,6 +1,9 @@
+import { readInterface, type InterfaceReading } from "@toolyard/bridge/interface.ts";
+import type { Client, RequestOptions } from "@modelcontextprotocol/client";
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
 import { ownUrl, urlAt } from "@toolyard/service-kit/http/origin-path.ts";
+import { z } from "zod";
 import type { ProbeAnswer } from "./probe-answer.ts";
 import type { Answer } from "./probe-failure.ts";
 
@@ -11,13 +14,7 @@ const MAX_REDIRECTS = 3;
 /** Characters of an answer that suffice to see what it is. */
 const KEPT_CHARACTERS = 4_096;
 
-/**
- * One real MCP call to a server on Streamable HTTP, in whichever protocol era it speaks: connects, lists its tools where it has
- * any, and ends the session. Answers the kind of call, and the tools it heard of. Throws when any of it fails. Redirects are followed
- * within the server, as the proxy follows them. Of all answers together, at most `maxBytes` are read, decompressed: beyond that, the error
- * of `tooLarge` is thrown.
- */
-export async function probeMcp(options: {
+export interface McpCallOptions {
   url: URL;
   /** Whether it is on another host. */
   remote: boolean;
@@ -31,7 +28,49 @@ export async function probeMcp(options: {
   tooLarge: () => Error;
   /** Why an answer is not an MCP server's; null: it looks like one. */
   explain: (answer: Answer) => Error | null;
-}): Promise<ProbeAnswer> {
+}
+
+type Talk<Result> = (client: Client, options: RequestOptions) => Promise<Result>;
+
+/** Lists the server's tools where it has any. Answers the kind of call, and the tools it heard of. */
+export function probeMcp(options: McpCallOptions): Promise<ProbeAnswer> {
+  return callMcp(options, async (client, requestOptions) => {
+    if (!client.getServerCapabilities()?.tools) return { kind: "mcp connect", tools: null };
+    // All pages of it.
+    const { tools } = await client.listTools(undefined, { ...requestOptions, cacheMode: "bypass" });
+    return { kind: "mcp tools/list", tools: { names: tools.map(({ name }) => name), isWhole: true } };
+  });
+}
+
+const anyResult = z.looseObject({});
+
+/** What the server offers. */
+export function readMcp(options: McpCallOptions): Promise<InterfaceReading> {
+  return callMcp(options, (client, requestOptions) =>
+    readInterface({
+      capabilities: client.getServerCapabilities() ?? {},
+      instructions: client.getInstructions(),
+      async ask(method, params) {
+        try {
+          const result = await client.request({ method, params }, anyResult, requestOptions);
+          return { result, bytes: JSON.stringify(result).length };
+        } catch (error) {
+          // The client throws the server's errors with their codes.
+          const code = error instanceof Error && "code" in error && typeof error.code === "number" ? error.code : null;
+          if (code === null) throw error;
+          return { error: { code }, bytes: 0 };
+        }
+      },
+    }),
+  );
+}
+
+/**
+ * Real MCP calls to a server on Streamable HTTP, in whichever protocol era it speaks: connects, talks, and ends the session. Throws when any
+ * of it fails. Redirects are followed within the server, as the proxy follows them. Of all answers together, at most `maxBytes` are read,
+ * decompressed: beyond that, the error of `tooLarge` is thrown.
+ */
+async function callMcp<Result>(options: McpCallOptions, talk: Talk<Result>): Promise<Result> {
   const { url, remote, headers, dispatcher, signal, limitMs, tooSlow, maxBytes, tooLarge, explain } = options;
   // Loaded when the first server of this sort is probed: most installations have none, and it takes long to load.
   const [{ Client, StreamableHTTPClientTransport }, undici] = await Promise.all([
@@ -128,19 +167,16 @@ export async function probeMcp(options: {
     { versionNegotiation: { mode: "auto", probe: { timeoutMs: limitMs + OVER_LIMIT_MS } } },
   );
   const requestOptions = { signal: deadline, timeout: limitMs + OVER_LIMIT_MS };
-  const talk = async (): Promise<ProbeAnswer> => {
+  const connectAndTalk = async (): Promise<Result> => {
     await client.connect(transport, requestOptions);
-    if (!client.getServerCapabilities()?.tools) return { kind: "mcp connect", tools: null };
-    // All pages of it.
-    const { tools } = await client.listTools(undefined, { ...requestOptions, cacheMode: "bypass" });
-    return { kind: "mcp tools/list", tools: { names: tools.map(({ name }) => name), isWhole: true } };
+    return talk(client, requestOptions);
   };
   // The client does not always obey the signal, such as when it waits for an answer on a stream that ended.
   const ended = new Promise<never>((_, reject) => {
     deadline.addEventListener("abort", () => reject(deadline.reason as Error), { once: true });
   });
   try {
-    return await Promise.race([talk(), ended]);
+    return await Promise.race([connectAndTalk(), ended]);
   } catch (error) {
     const explained = last === null ? null : explain(last);
     if (gaveUp.signal.aborted) throw gaveUp.signal.reason;

@@ -1,3 +1,4 @@
+import { INTERFACE_PATH, type InterfaceReading } from "@toolyard/bridge/interface.ts";
 import { PROBE_HEADER } from "@toolyard/bridge/probe-header.ts";
 import { knowsTransport, looksLegacy, mayBeLegacy, streamPaths } from "@toolyard/proxy/legacy/transport.ts";
 import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
@@ -14,7 +15,7 @@ import type { Reason } from "../reason.ts";
 import type { ListedTools } from "../usage/listed-names.ts";
 import type { StartupFailure } from "./startup-probe-delay.ts";
 import type { ProbeAnswer } from "./probe-answer.ts";
-import { probeMcp } from "./mcp-probe.ts";
+import { probeMcp, readMcp, type McpCallOptions } from "./mcp-probe.ts";
 import {
   causesOf,
   describeFailure,
@@ -28,7 +29,7 @@ import {
   type Asked,
 } from "./probe-failure.ts";
 import { limitOf, type Limit } from "./probe-limit.ts";
-import { probeStream } from "./stream-probe.ts";
+import { probeStream, readStream, type StreamCallOptions } from "./stream-probe.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget extends Callee {
@@ -64,6 +65,8 @@ export interface Prober {
   check(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
   /** Whether a replica that was just started answers yet: cheap enough to repeat until something listens, then use `check`. */
   checkStartup(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
+  /** What the server offers; null where it speaks no MCP, or does not answer. Never throws. */
+  readInterface(target: ProbeTarget, signal: AbortSignal): Promise<InterfaceReading | null>;
   /** MCP sessions that are open in a bridge. Throws when it does not answer in time. */
   countSessions(bridge: Callee): Promise<number>;
   close(): Promise<void>;
@@ -95,6 +98,22 @@ const rpcAnswer = z.object({
     .optional(),
   error: z.object({ code: z.number(), message: z.string() }).optional(),
 });
+const items = z.array(z.record(z.string(), z.unknown())).nullable();
+const interfaceReading = z.object({
+  instructions: z.string().nullable(),
+  tools: items,
+  prompts: items,
+  resources: items,
+  resourceTemplates: items,
+  problems: z.array(z.string()),
+});
+/** Calls in each of the transports. */
+interface Calls<Result> {
+  mcp: (options: McpCallOptions) => Promise<Result>;
+  stream: (options: StreamCallOptions) => Promise<Result | null>;
+}
+const probes: Calls<ProbeAnswer> = { mcp: probeMcp, stream: probeStream };
+const readings: Calls<InterfaceReading> = { mcp: readMcp, stream: readStream };
 /** JSON-RPC: the server lives but does not have this method. */
 const METHOD_NOT_FOUND = -32601;
 const NOT_ASKED: Record<"busy" | "starting", string> = {
@@ -199,16 +218,17 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     }
     if (launch.kind === "stdio")
       return { kind: "mcp tools/list", ...(await callBridge(target, dispatcher, signal, limit)) };
-    return { ...(await callServer(target, dispatcher, signal, limit)), notAsked: null };
+    return { ...(await callServer(target, dispatcher, signal, limit, probes)), notAsked: null };
   }
 
   /** In the transport that it speaks, found as the proxy does. */
-  async function callServer(
+  async function callServer<Result>(
     target: ProbeTarget,
     dispatcher: Dispatcher,
     signal: AbortSignal,
     limit: Limit,
-  ): Promise<ProbeAnswer> {
+    calls: Calls<Result>,
+  ): Promise<Result> {
     const { launch } = target;
     const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
     const remote = launch.kind === "remote";
@@ -219,8 +239,8 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       maxBytes: MAX_ANSWER_BYTES,
       tooLarge,
     };
-    const streamAt = (path: string): Promise<ProbeAnswer | null> =>
-      probeStream({
+    const streamAt = (path: string): Promise<Result | null> =>
+      calls.stream({
         ...common,
         path,
         server: {
@@ -234,7 +254,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     if (early !== null) return early;
     let refused: Answer | null = null;
     try {
-      return await probeMcp({
+      return await calls.mcp({
         ...common,
         url,
         remote,
@@ -298,8 +318,34 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     });
   }
 
+  async function readFromBridge(
+    bridge: Callee,
+    dispatcher: Dispatcher,
+    signal: AbortSignal,
+  ): Promise<InterfaceReading> {
+    const { body } = await request(`${originOf(bridge)}${INTERFACE_PATH}`, {
+      dispatcher,
+      headers: { authorization: `Bearer ${bridge.token}` },
+      headersTimeout: 0,
+      signal,
+    });
+    return interfaceReading.parse(parseJson(await readBounded(body)));
+  }
+
   return {
     check,
+    async readInterface(target, signal) {
+      const limit = limitOf(target.launch, undefined);
+      const read = (dispatcher: Dispatcher): Promise<InterfaceReading> =>
+        target.launch.kind === "stdio"
+          ? readFromBridge(target, dispatcher, signal)
+          : callServer(target, dispatcher, signal, limit, readings);
+      try {
+        return await (target.launch.kind === "remote" ? read(remote) : connected(target, read));
+      } catch {
+        return null; // whether it answers at all is for probes to say
+      }
+    },
     async checkStartup(target, signal, atMost) {
       if (target.launch.kind !== "stdio") return check(target, signal, atMost);
       const started = performance.now();

@@ -4,6 +4,7 @@ import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
 import { createOutageLog } from "@toolyard/storage";
 import type { Deployment, HealthCheck, Replica, ReplicaPhase } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
+import type { InterfaceRecorder } from "../interfaces/interface-recorder.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { newReplica } from "../deploying/new-replica.ts";
 import type { HostAgent } from "../hosts/host-agent.ts";
@@ -58,6 +59,8 @@ export interface ReconcilerOptions {
   isBusy?: (replicaId: string) => boolean;
   /** Receives the tools that servers list to probes. */
   listed?: Pick<ListedNames, "note">;
+  /** Makes what records servers' interfaces, on the store that this host may write. @default none */
+  createRecorder?: (store: DeploymentStore) => InterfaceRecorder;
   logger: Logger;
   now?: () => number;
   random?: () => number;
@@ -71,6 +74,12 @@ const CHECK_SECONDS = 20;
 const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 /** The bridge itself takes up to 10 s for running calls and a little more to end its children. */
 const GRACE_MS = 13_000;
+const recordsNothing: InterfaceRecorder = {
+  begin() {},
+  beginUnlessKnown() {},
+  async settled() {},
+  async close() {},
+};
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { agent, placement, prober, ports, sealer, secrets, reap, isBusy = () => false, logger } = options;
@@ -91,6 +100,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const changes = createReplicaChanges({ store, now, random });
   const known = createKnownRecords({ store, logger });
   const quietProbes = createQuietProbes({ store, logger });
+  const recorder = options.createRecorder?.(store) ?? recordsNothing;
   const census = createCensus({ known, runtimes, logger, hostId, graceMs });
   const work = createReplicaWork({
     changes,
@@ -102,6 +112,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     reap,
     isBusy,
     listed,
+    recorder,
     quietProbes,
     logger,
     now,
@@ -341,6 +352,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       await sweep();
       while (looking.size > 0 || jobs.size > 0)
         await Promise.allSettled([...[...looking.values()].map(({ done }) => done), jobs.settled()]);
+      await recorder.settled();
       await quietProbes.flush();
     },
     async close({ stopReplicas }) {
@@ -353,6 +365,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       await Promise.allSettled([...looking.values()].map(({ done }) => done));
       jobs.abort();
       await jobs.settled();
+      await recorder.close();
       await quietProbes.flush();
       await census.settled();
       if (stopReplicas)

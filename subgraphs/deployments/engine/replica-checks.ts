@@ -5,11 +5,12 @@ import { calleeOf } from "../deploying/callee.ts";
 import { readable } from "../deploying/deployed-launch.ts";
 import { openHeaders, openUrl, whyUnopened } from "../deploying/launch-opening.ts";
 import type { Deployment, HealthCheck, HealthStatus, Replica, ReplicaPhase } from "../deployment.ts";
+import type { InterfaceRecorder } from "../interfaces/interface-recorder.ts";
 import type { Reason } from "../reason.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { Limit } from "./probe-limit.ts";
 import type { ProbeResult, ProbeTarget } from "./probe.ts";
-import { ignoreAbort, type ReplicaContext } from "./replica-context.ts";
+import { currentOf, ignoreAbort, type ReplicaContext } from "./replica-context.ts";
 import type { ReplicaEvent } from "./transitions.ts";
 
 /** Calls replicas, and judges them by what they answer. */
@@ -32,10 +33,12 @@ export interface ReplicaChecks {
     status: HealthStatus,
     why: Reason | null,
   ): HealthCheck;
+  /** The replica has become READY: what it offers is recorded, beside all else. */
+  noteReady(deployment: Deployment, replica: Replica): void;
 }
 
 export function createReplicaChecks(context: ReplicaContext): ReplicaChecks {
-  const { prober, sealer, isBusy, listed, quietProbes, now, apply, update, hidden } = context;
+  const { prober, sealer, secrets, isBusy, listed, recorder, quietProbes, now, apply, update, hidden } = context;
 
   function targetOf(deployment: Deployment, replica: Replica): ProbeTarget {
     return {
@@ -109,9 +112,22 @@ export function createReplicaChecks(context: ReplicaContext): ReplicaChecks {
 
   async function conclude(replica: Replica, { check, event }: Asked): Promise<HealthCheck | null> {
     const set = () => ({ lastProbeAt: check.at });
-    if (event !== null && (await apply(replica, event, { set, check }))) return check;
+    const changed = event && (await apply(replica, event, { set, check }));
+    if (changed) {
+      if (currentOf(changed, replica)?.state.phase === "READY" && replica.state.phase !== "READY")
+        noteReady(changed.deployment, replica);
+      return check;
+    }
     return (await update(replica, set, check)) ? check : null;
   }
+
+  const answering = (deployment: Deployment, replica: Replica): Parameters<InterfaceRecorder["begin"]>[0] => ({
+    deployment,
+    replicaId: replica.id,
+    mask: () => secrets.mask(deployment, replica),
+    read: (signal) => prober.readInterface(targetOf(deployment, replica), signal),
+  });
+  const noteReady = (deployment: Deployment, replica: Replica) => recorder.begin(answering(deployment, replica));
 
   function toCheck(
     replica: Replica,
@@ -135,12 +151,16 @@ export function createReplicaChecks(context: ReplicaContext): ReplicaChecks {
   return {
     callAs,
     toCheck,
+    noteReady,
     async probe(record, replica, signal) {
       const asked = await ask(record, replica, signal);
       if (asked === null) return null;
       const { check, event } = asked;
-      if (event === null) quietProbes.note({ replicaId: replica.id, incarnation: replica.incarnation, check });
-      else await conclude(replica, asked);
+      if (event === null) {
+        quietProbes.note({ replicaId: replica.id, incarnation: replica.incarnation, check });
+        const isReady = replica.state.phase === "READY" && check.status === "HEALTHY";
+        if (isReady) recorder.beginUnlessKnown(answering(record.deployment, replica));
+      } else await conclude(replica, asked);
       return event === null ? check : null;
     },
 

@@ -1,6 +1,7 @@
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
 import type { Deployment, HealthCheck, Replica } from "../deployment.ts";
+import type { InterfaceRecorder } from "../interfaces/interface-recorder.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
 import type { Reason } from "../reason.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
@@ -24,6 +25,7 @@ export interface ReplicaWorkOptions {
   isBusy: (replicaId: string) => boolean;
   /** Receives the tools that servers list. */
   listed: Pick<ListedNames, "note">;
+  recorder: Pick<InterfaceRecorder, "begin" | "beginUnlessKnown">;
   quietProbes: Pick<QuietProbes, "note">;
   logger: Logger;
   now: () => number;

@@ -15,7 +15,7 @@ const START_TIMEOUT = "startTimeoutSeconds";
 const MIN_GREETING_SECONDS = 1;
 
 /** Waits for the first answer of a replica that starts: READY with it, or what it said until its time was up. */
-export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck }: ReplicaChecks): ReplicaJob {
+export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck, noteReady }: ReplicaChecks): ReplicaJob {
   const { now, random, isGone, apply, update, hidden, lastOutputOf } = context;
 
   /** The words of a server that has not answered well yet: of its answer, if it gave one, and its last output. */
@@ -60,7 +60,8 @@ export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck }: 
       successes = result.outcome === "FAILED" ? 0 : successes + 1;
       if (successes >= successThreshold) {
         const check = toCheck(replica, result, "HEALTHY", null);
-        await apply(replica, { type: "answered" }, { set: () => ({ lastProbeAt: check.at }), check });
+        const ready = await apply(replica, { type: "answered" }, { set: () => ({ lastProbeAt: check.at }), check });
+        if (ready) noteReady(ready.deployment, replica);
         return;
       }
       if (result.hopeless || now() >= deadline) {

@@ -1,3 +1,4 @@
+import type { InterfaceReading } from "@toolyard/bridge/interface.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import type { Prober } from "./probe.ts";
 
@@ -7,8 +8,10 @@ export function createSimulatedProber(options: {
   others: Prober;
   /** Simulates a process that runs and does not answer: for tests. */
   isSick?: (name: string) => boolean;
+  /** What a process offers: likewise. @default nothing that can be read */
+  interfaceOf?: (name: string) => InterfaceReading | null;
 }): Prober {
-  const { others, isSick = () => false } = options;
+  const { others, isSick = () => false, interfaceOf = () => null } = options;
   const runtimes: ReadonlyMap<string, Runtime> = new Map(options.runtimes.map((runtime) => [runtime.kind, runtime]));
   const asked =
     (how: "check" | "checkStartup"): Prober["check"] =>
@@ -24,6 +27,11 @@ export function createSimulatedProber(options: {
   return {
     check: asked("check"),
     checkStartup: asked("checkStartup"),
+    async readInterface(target, signal) {
+      const { handle } = target;
+      const isSimulated = handle && runtimes.get(handle.runtime)?.answers;
+      return isSimulated ? interfaceOf(handle.name) : others.readInterface(target, signal);
+    },
     countSessions: (bridge) => others.countSessions(bridge),
     close: () => others.close(),
   };

@@ -1,3 +1,4 @@
+import { readInterface, type InterfaceReading } from "@toolyard/bridge/interface.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
 import { z } from "zod";
 import { parseJson } from "@toolyard/service-kit/json.ts";
@@ -11,7 +12,7 @@ const answerOf = z.object({
   id: z.number(),
   result: z
     .looseObject({
-      capabilities: z.object({ tools: z.unknown() }).optional(),
+      capabilities: z.record(z.string(), z.unknown()).optional(),
       tools: z
         .array(z.looseObject({ name: z.string() }))
         .optional()
@@ -19,15 +20,11 @@ const answerOf = z.object({
       nextCursor: z.unknown().optional(),
     })
     .optional(),
-  error: z.object({ message: z.string() }).optional(),
+  error: z.object({ code: z.number().catch(0), message: z.string() }).optional(),
 });
 type Answer = z.output<typeof answerOf>;
 
-/**
- * One real MCP call to a server of HTTP+SSE (2024-11-05) on a stream of its own: connects, and lists its tools where it has any.
- * Answers the kind of call, or null when there is no such stream. Throws when the call on the stream fails.
- */
-export async function probeStream(options: {
+export interface StreamCallOptions {
   server: StreamServer;
   path: string;
   signal: AbortSignal;
@@ -36,7 +33,43 @@ export async function probeStream(options: {
   tooSlow: (asked: string) => Error;
   maxBytes: number;
   tooLarge: () => Error;
-}): Promise<ProbeAnswer | null> {
+}
+
+type Ask = (method: string, params: Record<string, unknown>) => Promise<Answer>;
+type Talk<Result> = (opened: NonNullable<Answer["result"]>, ask: Ask) => Promise<Result>;
+
+/** Lists the server's tools where it has any. Answers the kind of call. */
+export function probeStream(options: StreamCallOptions): Promise<ProbeAnswer | null> {
+  return callStream(options, async ({ capabilities }, ask) => {
+    if (capabilities?.["tools"] === undefined) return { kind: "mcp connect", tools: null };
+    const list = resultOf("tools/list", await ask("tools/list", {}));
+    const names = list?.tools?.map(({ name }) => name);
+    return {
+      kind: "mcp tools/list",
+      tools: names === undefined ? null : { names, isWhole: list?.nextCursor === undefined },
+    };
+  });
+}
+
+/** What the server offers. */
+export function readStream(options: StreamCallOptions): Promise<InterfaceReading | null> {
+  return callStream(options, ({ capabilities = {}, instructions }, ask) =>
+    readInterface({
+      capabilities,
+      instructions,
+      async ask(method, params) {
+        const { result, error } = await ask(method, params);
+        return { result, error, bytes: JSON.stringify(result ?? null).length };
+      },
+    }),
+  );
+}
+
+/**
+ * Real MCP calls to a server of HTTP+SSE (2024-11-05) on a stream of its own: connects and talks. Null when there is no such stream. Throws
+ * when a call on the stream fails.
+ */
+async function callStream<Result>(options: StreamCallOptions, talk: Talk<Result>): Promise<Result | null> {
   const { server, path, signal, limitMs, tooSlow, maxBytes, tooLarge } = options;
   const done = new AbortController();
   const ends = AbortSignal.any([signal, done.signal]);
@@ -81,29 +114,21 @@ export async function probeStream(options: {
     await postMessage(server, { path: await endpoint.promise, headers: [], text, signal: ends });
   }
 
-  async function ask(method: string, params: Record<string, unknown>): Promise<Answer> {
+  const ask: Ask = async (method, params) => {
     const id = waiting.size + 1;
     const answer = Promise.withResolvers<Answer>();
     waiting.set(id, answer);
     await inTime(method, say(JSON.stringify({ jsonrpc: "2.0", id, method, params })));
-    const { result, error } = await inTime(method, answer.promise);
-    if (error !== undefined)
-      throw new ProbeError({ reason: `It answered ${method} with an error.`, words: said(error.message) });
-    return { id, result };
-  }
+    return inTime(method, answer.promise);
+  };
 
   try {
     await inTime("its event stream", endpoint.promise);
     const clientInfo = { name: "toolyard-probe", version: "1" };
-    const { result } = await ask("initialize", { protocolVersion: "2024-11-05", capabilities: {}, clientInfo });
+    const params = { protocolVersion: "2024-11-05", capabilities: {}, clientInfo };
+    const opened = resultOf("initialize", await ask("initialize", params));
     await inTime("notifications/initialized", say('{"jsonrpc":"2.0","method":"notifications/initialized"}'));
-    if (result?.capabilities?.tools === undefined) return { kind: "mcp connect", tools: null };
-    const { result: list } = await ask("tools/list", {});
-    const names = list?.tools?.map(({ name }) => name);
-    return {
-      kind: "mcp tools/list",
-      tools: names === undefined ? null : { names, isWhole: list?.nextCursor === undefined },
-    };
+    return await talk(opened ?? {}, ask);
   } catch (error) {
     if (isOpen || signal.aborted || (error instanceof StreamError && error.isAnswered)) throw error;
     return null;
@@ -112,4 +137,9 @@ export async function probeStream(options: {
     // Pending waits have reported its end.
     await stream.catch(() => undefined);
   }
+}
+
+function resultOf(method: string, { result, error }: Answer): Answer["result"] {
+  if (error === undefined) return result;
+  throw new ProbeError({ reason: `It answered ${method} with an error.`, words: said(error.message) });
 }

@@ -2,8 +2,10 @@
 import type { Connection } from "@toolyard/service-kit";
 import type { CompleteResolvers } from "@toolyard/service-kit/graph/complete-resolvers.ts";
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
-import type { EntityStub, ReplicaShape, HealthCheckShape, DeploymentEventShape, HealthEventShape } from '../graph-shapes.ts';
+import type { EntityStub, VersionShape, ReplicaShape, HealthCheckShape, DeploymentEventShape, HealthEventShape, OfferedItem } from '../graph-shapes.ts';
 import type { Deployment as DeploymentModel } from '../deployment.ts';
+import type { InterfaceShape } from '../interfaces/interface-service.ts';
+import type { InterfaceChange as InterfaceChangeModel } from '../interfaces/interface-store.ts';
 import type { UsageRecord as UsageRecordModel } from '../usage/usage-record.ts';
 import type { RouteTable as RouteTableModel, Route as RouteModel } from '@toolyard/routes';
 import type { Context } from '../context.ts';
@@ -134,6 +136,10 @@ export type User = {
 
 export type ToolVersion = {
   id: Scalars['ID']['output'];
+  toolId: Scalars['ID']['output'];
+  digest: Scalars['String']['output'];
+  /** What servers of this version's digest offered last; null while none was asked, and where it is not kept any more. */
+  interface?: Maybe<ToolInterface>;
 };
 
 export type Task = {
@@ -201,6 +207,8 @@ export type Deployment = {
   events: DeploymentEventConnection;
   /** Its calls through the proxy. */
   usage: UsageSummary;
+  /** What its server offers; null while it was not asked, and where it does not speak MCP. */
+  interface?: Maybe<ToolInterface>;
   /** The release that deployed it, if any. */
   release?: Maybe<Release>;
   /** Who deployed it. */
@@ -363,7 +371,7 @@ export type DeploymentEvent = {
   sequence: Scalars['String']['output'];
   /** When it happened. */
   at: Scalars['DateTime']['output'];
-  /** `DEPLOYED`, `STOP_REQUESTED`, `SCALED`, `RESTART_REQUESTED`, `ROUTE_SHIFTED`, `REPLACED`, `SUSPENDED`, `MOVED`, `HEALTH_CHANGED`, `REASON_CHANGED`, a status, or `REPLICA_` and a phase. */
+  /** `DEPLOYED`, `STOP_REQUESTED`, `SCALED`, `RESTART_REQUESTED`, `ROUTE_SHIFTED`, `REPLACED`, `SUSPENDED`, `MOVED`, `INTERFACE_CHANGED`, `HEALTH_CHANGED`, `REASON_CHANGED`, a status, or `REPLICA_` and a phase. */
   kind: Scalars['String']['output'];
   /** What happened, in a sentence. What a server said of it follows for those who may read its logs. */
   message: Scalars['String']['output'];
@@ -375,7 +383,10 @@ export type DeploymentEvent = {
   status: DeploymentStatus;
   /** The deployment's health as of then. */
   health: HealthStatus;
-  /** More about it; of a replica's event its id, ordinal, phase and restarts. */
+  /**
+   * More about it; of a replica's event its id, ordinal, phase and restarts; of INTERFACE_CHANGED the digest, the hashes, and the first of what was added,
+   * removed and changed.
+   */
   data?: Maybe<Scalars['JSON']['output']>;
   /** The deployment as of now. */
   deployment: Deployment;
@@ -526,6 +537,8 @@ export type Tool = {
   usage?: Maybe<UsageSummary>;
   /** What goes into an MCP client; null while it is not deployed there. */
   mcpUrl?: Maybe<Scalars['String']['output']>;
+  /** What the server offers that runs in production or, where none does, in staging; null where none does. */
+  interface?: Maybe<ToolInterface>;
   /** How it is delivered. */
   dora?: Maybe<DoraMetrics>;
 };
@@ -551,6 +564,157 @@ export type ToolMcpUrlArgs = {
 export type ToolDoraArgs = {
   window: DoraWindow;
 };
+
+/**
+ * What an MCP server offers to a client that declares no capabilities, as its replicas said each time that they became READY. Secrets that they
+ * were given are hidden. `null` lists are not known: `problems` say why.
+ */
+export type ToolInterface = {
+  /** SHA-256 over all of it in a canonical form, hexadecimal: the order of items does not matter. */
+  hash: Scalars['String']['output'];
+  /** The same over the tools. */
+  toolsHash?: Maybe<Scalars['String']['output']>;
+  /** The digest of what runs. */
+  digest: Scalars['String']['output'];
+  /** Since when it is as it is. */
+  at: Scalars['DateTime']['output'];
+  /** Where it was seen first as it is. */
+  deploymentId: Scalars['ID']['output'];
+  /** Where it was seen first as it is. */
+  deployment?: Maybe<Deployment>;
+  /** What the server says to clients about its use. */
+  instructions?: Maybe<Scalars['String']['output']>;
+  /** Its tools, in its order. */
+  tools?: Maybe<Array<OfferedTool>>;
+  /** Its prompts, in its order. */
+  prompts?: Maybe<Array<OfferedPrompt>>;
+  /** Its resources, in its order. */
+  resources?: Maybe<Array<OfferedResource>>;
+  /** Its resource templates, in its order. */
+  resourceTemplates?: Maybe<Array<OfferedResourceTemplate>>;
+  /** Why lists are not known, or older than the rest. */
+  problems: Array<Scalars['String']['output']>;
+  /** How it changed under the same digest, newest first: of a tool under each of its digests. The last 100 of a tool are kept. */
+  changes: Array<InterfaceChange>;
+};
+
+
+/**
+ * What an MCP server offers to a client that declares no capabilities, as its replicas said each time that they became READY. Secrets that they
+ * were given are hidden. `null` lists are not known: `problems` say why.
+ */
+export type ToolInterfaceChangesArgs = {
+  first?: InputMaybe<Scalars['Int']['input']>;
+};
+
+/** A tool of an MCP server. */
+export type OfferedTool = {
+  /** Its name, as in `tools/call`. */
+  name: Scalars['String']['output'];
+  /** Its name for people. */
+  title?: Maybe<Scalars['String']['output']>;
+  /** What it does. */
+  description?: Maybe<Scalars['String']['output']>;
+  /** JSON Schema of its arguments. */
+  inputSchema?: Maybe<Scalars['JSON']['output']>;
+  /** JSON Schema of its structured results. */
+  outputSchema?: Maybe<Scalars['JSON']['output']>;
+  /** What the server says of its behaviour. */
+  annotations?: Maybe<Scalars['JSON']['output']>;
+  /** All that the server says of it. */
+  definition: Scalars['JSON']['output'];
+};
+
+/** A prompt of an MCP server. */
+export type OfferedPrompt = {
+  /** Its name, as in `prompts/get`. */
+  name: Scalars['String']['output'];
+  /** Its name for people. */
+  title?: Maybe<Scalars['String']['output']>;
+  /** What it is for. */
+  description?: Maybe<Scalars['String']['output']>;
+  /** What it takes. */
+  arguments?: Maybe<Scalars['JSON']['output']>;
+  /** All that the server says of it. */
+  definition: Scalars['JSON']['output'];
+};
+
+/** A resource of an MCP server. */
+export type OfferedResource = {
+  /** Its URI, as in `resources/read`. */
+  uri: Scalars['String']['output'];
+  /** Its name. */
+  name?: Maybe<Scalars['String']['output']>;
+  /** Its name for people. */
+  title?: Maybe<Scalars['String']['output']>;
+  /** What it is. */
+  description?: Maybe<Scalars['String']['output']>;
+  /** Its media type. */
+  mimeType?: Maybe<Scalars['String']['output']>;
+  /** All that the server says of it. */
+  definition: Scalars['JSON']['output'];
+};
+
+/** Resources of an MCP server whose URIs have parameters. */
+export type OfferedResourceTemplate = {
+  /** RFC 6570. */
+  uriTemplate: Scalars['String']['output'];
+  /** Its name. */
+  name?: Maybe<Scalars['String']['output']>;
+  /** Its name for people. */
+  title?: Maybe<Scalars['String']['output']>;
+  /** What such resources are. */
+  description?: Maybe<Scalars['String']['output']>;
+  /** Their media type. */
+  mimeType?: Maybe<Scalars['String']['output']>;
+  /** All that the server says of it. */
+  definition: Scalars['JSON']['output'];
+};
+
+/** How an interface changed though the digest of what runs did not: such as by a package without a version, or a server elsewhere. */
+export type InterfaceChange = {
+  /** When it was seen. */
+  at: Scalars['DateTime']['output'];
+  /** The digest. */
+  digest: Scalars['String']['output'];
+  /** Where it was seen. */
+  deploymentId: Scalars['ID']['output'];
+  /** Where it was seen. */
+  deployment?: Maybe<Deployment>;
+  /** What is new. */
+  added: Array<ChangedItem>;
+  /** What is there no more. */
+  removed: Array<ChangedItem>;
+  /** What is described differently. */
+  changed: Array<ChangedItem>;
+  /** Whether that is all: of each list the first 200 are kept. */
+  isWhole: Scalars['Boolean']['output'];
+};
+
+/** A part of an interface that changed. */
+export type ChangedItem = {
+  /** What it is. */
+  kind: InterfaceItemKind;
+  /** A tool's or prompt's name, a resource's URI or template. */
+  name: Scalars['String']['output'];
+  /** JSON Pointers (RFC 6901) to what changed in its definition, the first 20. */
+  paths: Array<Scalars['String']['output']>;
+  /** Of a tool: its calls through the proxy in the 30 days before the change. */
+  calls30d?: Maybe<Scalars['Int']['output']>;
+};
+
+/** Parts of an interface. */
+export type InterfaceItemKind =
+  /** A tool. */
+  | 'TOOL'
+  /** A prompt. */
+  | 'PROMPT'
+  /** A resource. */
+  | 'RESOURCE'
+  /** Resources whose URIs have parameters. */
+  | 'RESOURCE_TEMPLATE'
+  /** The server's instructions to clients. */
+  | 'INSTRUCTIONS';
 
 export type Template = {
   id: Scalars['ID']['output'];
@@ -1370,6 +1534,7 @@ export type DirectiveResolverFn<TResult = Record<PropertyKey, never>, TParent = 
 
 /** Mapping of federation types */
 export type FederationTypes = {
+  ToolVersion: ToolVersion;
   Deployment: Deployment;
   Tool: Tool;
   Template: Template;
@@ -1378,6 +1543,11 @@ export type FederationTypes = {
 
 /** Mapping of federation reference types */
 export type FederationReferenceTypes = {
+  ToolVersion:
+    ( { __typename: 'ToolVersion' }
+    & GraphQLRecursivePick<FederationTypes['ToolVersion'], {"id":true}>
+    & ( Record<PropertyKey, never>
+        | GraphQLRecursivePick<FederationTypes['ToolVersion'], {"toolId":true,"digest":true}> ) );
   Deployment:
     ( { __typename: 'Deployment' }
     & ( GraphQLRecursivePick<FederationTypes['Deployment'], {"id":true}>
@@ -1408,7 +1578,7 @@ export type ResolversTypes = {
   RouteTarget: ResolverTypeWrapper<RouteTarget>;
   RouteHeader: ResolverTypeWrapper<RouteHeader>;
   User: ResolverTypeWrapper<EntityStub>;
-  ToolVersion: ResolverTypeWrapper<EntityStub>;
+  ToolVersion: ResolverTypeWrapper<VersionShape>;
   Task: ResolverTypeWrapper<EntityStub>;
   Deployment: ResolverTypeWrapper<DeploymentModel>;
   Environment: Environment;
@@ -1431,6 +1601,14 @@ export type ResolversTypes = {
   McpToolUsage: ResolverTypeWrapper<McpToolUsage>;
   UsagePoint: ResolverTypeWrapper<UsagePoint>;
   Tool: ResolverTypeWrapper<EntityStub>;
+  ToolInterface: ResolverTypeWrapper<InterfaceShape>;
+  OfferedTool: ResolverTypeWrapper<OfferedItem>;
+  OfferedPrompt: ResolverTypeWrapper<OfferedItem>;
+  OfferedResource: ResolverTypeWrapper<OfferedItem>;
+  OfferedResourceTemplate: ResolverTypeWrapper<OfferedItem>;
+  InterfaceChange: ResolverTypeWrapper<InterfaceChangeModel>;
+  ChangedItem: ResolverTypeWrapper<ChangedItem>;
+  InterfaceItemKind: InterfaceItemKind;
   Template: ResolverTypeWrapper<EntityStub>;
   DeploymentConnection: ResolverTypeWrapper<Connection<ResolversTypes["Deployment"]>>;
   DeploymentEdge: ResolverTypeWrapper<Omit<DeploymentEdge, 'node'> & { node: ResolversTypes['Deployment'] }>;
@@ -1484,7 +1662,7 @@ export type ResolversParentTypes = {
   RouteTarget: RouteTarget;
   RouteHeader: RouteHeader;
   User: EntityStub;
-  ToolVersion: EntityStub;
+  ToolVersion: VersionShape;
   Task: EntityStub;
   Deployment: DeploymentModel;
   Replica: ReplicaShape;
@@ -1499,6 +1677,13 @@ export type ResolversParentTypes = {
   McpToolUsage: McpToolUsage;
   UsagePoint: UsagePoint;
   Tool: EntityStub;
+  ToolInterface: InterfaceShape;
+  OfferedTool: OfferedItem;
+  OfferedPrompt: OfferedItem;
+  OfferedResource: OfferedItem;
+  OfferedResourceTemplate: OfferedItem;
+  InterfaceChange: InterfaceChangeModel;
+  ChangedItem: ChangedItem;
   Template: EntityStub;
   DeploymentConnection: Connection<ResolversTypes["Deployment"]>;
   DeploymentEdge: Omit<DeploymentEdge, 'node'> & { node: ResolversParentTypes['Deployment'] };
@@ -1620,8 +1805,10 @@ export type UserResolvers<ContextType = Context, ParentType extends ResolversPar
   id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
 };
 
-export type ToolVersionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ToolVersion'] = ResolversParentTypes['ToolVersion']> = {
+export type ToolVersionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ToolVersion'] = ResolversParentTypes['ToolVersion'], FederationReferenceType extends FederationReferenceTypes['ToolVersion'] = FederationReferenceTypes['ToolVersion']> = {
+  __resolveReference?: ReferenceResolver<Maybe<ResolversTypes['ToolVersion']> | FederationReferenceType, FederationReferenceType, ContextType>;
   id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  interface?: Resolver<Maybe<ResolversTypes['ToolInterface']>, ParentType, ContextType>;
 };
 
 export type TaskResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Task'] = ResolversParentTypes['Task']> = {
@@ -1658,6 +1845,7 @@ export type DeploymentResolvers<ContextType = Context, ParentType extends Resolv
   logs?: Resolver<Array<ResolversTypes['LogLine']>, ParentType, ContextType, RequireFields<DeploymentLogsArgs, 'last'>>;
   events?: Resolver<ResolversTypes['DeploymentEventConnection'], ParentType, ContextType, Partial<DeploymentEventsArgs>>;
   usage?: Resolver<ResolversTypes['UsageSummary'], ParentType, ContextType, RequireFields<DeploymentUsageArgs, 'window'>>;
+  interface?: Resolver<Maybe<ResolversTypes['ToolInterface']>, ParentType, ContextType>;
   release?: Resolver<Maybe<ResolversTypes['Release']>, ParentType, ContextType>;
   deployedById?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
   deployedBy?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType>;
@@ -1771,7 +1959,78 @@ export type ToolResolvers<ContextType = Context, ParentType extends ResolversPar
   deployments?: Resolver<Maybe<ResolversTypes['DeploymentConnection']>, ParentType, ContextType, Partial<ToolDeploymentsArgs>>;
   usage?: Resolver<Maybe<ResolversTypes['UsageSummary']>, ParentType, ContextType, RequireFields<ToolUsageArgs, 'window'>>;
   mcpUrl?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType, RequireFields<ToolMcpUrlArgs, 'environment'>>;
+  interface?: Resolver<Maybe<ResolversTypes['ToolInterface']>, ParentType, ContextType>;
   dora?: Resolver<Maybe<ResolversTypes['DoraMetrics']>, ParentType, ContextType, RequireFields<ToolDoraArgs, 'window'>>;
+};
+
+export type ToolInterfaceResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ToolInterface'] = ResolversParentTypes['ToolInterface']> = {
+  hash?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  toolsHash?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  digest?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  at?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+  deploymentId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  deployment?: Resolver<Maybe<ResolversTypes['Deployment']>, ParentType, ContextType>;
+  instructions?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  tools?: Resolver<Maybe<Array<ResolversTypes['OfferedTool']>>, ParentType, ContextType>;
+  prompts?: Resolver<Maybe<Array<ResolversTypes['OfferedPrompt']>>, ParentType, ContextType>;
+  resources?: Resolver<Maybe<Array<ResolversTypes['OfferedResource']>>, ParentType, ContextType>;
+  resourceTemplates?: Resolver<Maybe<Array<ResolversTypes['OfferedResourceTemplate']>>, ParentType, ContextType>;
+  problems?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
+  changes?: Resolver<Array<ResolversTypes['InterfaceChange']>, ParentType, ContextType, RequireFields<ToolInterfaceChangesArgs, 'first'>>;
+};
+
+export type OfferedToolResolvers<ContextType = Context, ParentType extends ResolversParentTypes['OfferedTool'] = ResolversParentTypes['OfferedTool']> = {
+  name?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  title?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  description?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  inputSchema?: Resolver<Maybe<ResolversTypes['JSON']>, ParentType, ContextType>;
+  outputSchema?: Resolver<Maybe<ResolversTypes['JSON']>, ParentType, ContextType>;
+  annotations?: Resolver<Maybe<ResolversTypes['JSON']>, ParentType, ContextType>;
+  definition?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
+};
+
+export type OfferedPromptResolvers<ContextType = Context, ParentType extends ResolversParentTypes['OfferedPrompt'] = ResolversParentTypes['OfferedPrompt']> = {
+  name?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  title?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  description?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  arguments?: Resolver<Maybe<ResolversTypes['JSON']>, ParentType, ContextType>;
+  definition?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
+};
+
+export type OfferedResourceResolvers<ContextType = Context, ParentType extends ResolversParentTypes['OfferedResource'] = ResolversParentTypes['OfferedResource']> = {
+  uri?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  name?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  title?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  description?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  mimeType?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  definition?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
+};
+
+export type OfferedResourceTemplateResolvers<ContextType = Context, ParentType extends ResolversParentTypes['OfferedResourceTemplate'] = ResolversParentTypes['OfferedResourceTemplate']> = {
+  uriTemplate?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  name?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  title?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  description?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  mimeType?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  definition?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
+};
+
+export type InterfaceChangeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['InterfaceChange'] = ResolversParentTypes['InterfaceChange']> = {
+  at?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+  digest?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  deploymentId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  deployment?: Resolver<Maybe<ResolversTypes['Deployment']>, ParentType, ContextType>;
+  added?: Resolver<Array<ResolversTypes['ChangedItem']>, ParentType, ContextType>;
+  removed?: Resolver<Array<ResolversTypes['ChangedItem']>, ParentType, ContextType>;
+  changed?: Resolver<Array<ResolversTypes['ChangedItem']>, ParentType, ContextType>;
+  isWhole?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+};
+
+export type ChangedItemResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ChangedItem'] = ResolversParentTypes['ChangedItem']> = {
+  kind?: Resolver<ResolversTypes['InterfaceItemKind'], ParentType, ContextType>;
+  name?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  paths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
+  calls30d?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
 };
 
 export type TemplateResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Template'] = ResolversParentTypes['Template'], FederationReferenceType extends FederationReferenceTypes['Template'] = FederationReferenceTypes['Template']> = {
@@ -1995,6 +2254,13 @@ type PartialResolvers<ContextType = Context> = {
   McpToolUsage?: McpToolUsageResolvers<ContextType>;
   UsagePoint?: UsagePointResolvers<ContextType>;
   Tool?: ToolResolvers<ContextType>;
+  ToolInterface?: ToolInterfaceResolvers<ContextType>;
+  OfferedTool?: OfferedToolResolvers<ContextType>;
+  OfferedPrompt?: OfferedPromptResolvers<ContextType>;
+  OfferedResource?: OfferedResourceResolvers<ContextType>;
+  OfferedResourceTemplate?: OfferedResourceTemplateResolvers<ContextType>;
+  InterfaceChange?: InterfaceChangeResolvers<ContextType>;
+  ChangedItem?: ChangedItemResolvers<ContextType>;
   Template?: TemplateResolvers<ContextType>;
   DeploymentConnection?: DeploymentConnectionResolvers<ContextType>;
   DeploymentEdge?: DeploymentEdgeResolvers<ContextType>;

@@ -5,6 +5,7 @@ import { firstIdAt, newId, type Page } from "@toolyard/service-kit";
 import { everyPage, ODD_JSON, ODD_TEXTS, testMethods } from "@toolyard/testing/port-contract.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newReplica } from "../deploying/new-replica.ts";
+import { interfaceOf } from "../interfaces/interface-fixture.ts";
 import { deploymentOf } from "../deployment-fixture.ts";
 import {
   DEPLOYMENT_STATUSES,
@@ -378,6 +379,19 @@ export function deploymentStoreContract(name: string, open: () => Promise<OpenDe
                 payload: { toolId: deployment.toolId, check: told },
               },
             ]);
+          });
+        },
+
+        saveInterface() {
+          test("writes an interface with all else, or not at all", async () => {
+            const deployment = await insert();
+            const stored = interfaceOf({ toolId: deployment.toolId, deploymentId: deployment.id });
+            const write = { stored, replaces: null, change: null };
+            await undone(async (tx) => expect(await tx.saveInterface(write)).toBe(true));
+            // Nothing is there.
+            await undone(async (tx) => expect(await tx.saveInterface({ ...write, replaces: stored.hash })).toBe(false));
+            await store.transaction(async (tx) => expect(await tx.saveInterface(write)).toBe(true));
+            await undone(async (tx) => expect(await tx.saveInterface(write)).toBe(false));
           });
         },
 

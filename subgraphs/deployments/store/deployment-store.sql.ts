@@ -39,6 +39,7 @@ import {
   type DeploymentTransaction,
 } from "./deployment-store.ts";
 import { createHealthCheckWriter, type HealthCheckWriter } from "./health-check-store.sql.ts";
+import { saveInterface } from "../interfaces/interface-store.sql.ts";
 import { candidatesOf, forgetStopped, holdPlaces, noteStopped } from "../routes/route-store.sql.ts";
 
 export function createSqlDeploymentStore(options: {
@@ -278,6 +279,7 @@ function createTransaction(
       const payload: HealthEventPayload = { toolId: deployment.toolId, check };
       pending.health.push({ kind: check.status, subjectId: deployment.id, payload, at: check.at });
     },
+    saveInterface: (write) => saveInterface(manager, write),
     emit(deployment, drafts) {
       pending.drafts.push(...drafts.map((draft): [Deployment, DeploymentEventDraft] => [deployment, draft]));
       const { id: subjectId, toolId, environment, status, health } = deployment;

@@ -1,6 +1,7 @@
 import type { Page, Rows } from "@toolyard/service-kit";
 import type { LongWork } from "@toolyard/storage";
 import type { Deployment, DeploymentStatus, Environment, HealthCheck, Replica } from "../deployment.ts";
+import type { InterfaceWrite } from "../interfaces/interface-store.ts";
 
 export interface DeploymentRecord {
   deployment: Deployment;
@@ -56,6 +57,8 @@ export interface DeploymentTransaction {
   saveReplica(replica: Replica): Promise<void>;
   /** With `announce` subscribers learn of it. */
   recordCheck(deployment: Deployment, check: HealthCheck, announce: boolean): Promise<void>;
+  /** Whether it was written: as `saveInterface` of the interfaces. */
+  saveInterface(write: InterfaceWrite): Promise<boolean>;
   /** Appended when the work is done, with the deployment's status as given here. */
   emit(deployment: Deployment, events: readonly DeploymentEventDraft[]): void;
 }

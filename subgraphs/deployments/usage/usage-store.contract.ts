@@ -268,6 +268,24 @@ export function usageStoreContract(name: string, open: () => Promise<OpenUsageSt
         });
       },
 
+      callsByMcpTool() {
+        test("counts a tool's calls of each MCP tool on all days from one on, of all deployments", async () => {
+          const of = subjectOf();
+          await record([
+            callOf({ ...of, at: NOON }),
+            callOf({ ...of, at: DAY, deploymentId: `deployment-${newId()}` }),
+            callOf({ ...of, at: NOON, mcpTool: "alerts" }),
+            callOf({ ...of, at: NOON, mcpTool: null }),
+            callOf({ ...of, at: DAY - 1 }),
+            callOf({ at: NOON }),
+          ]);
+          const since = async (from: number) => Object.fromEntries(await store.callsByMcpTool(of.toolId, from));
+          expect(await since(NOON)).toEqual({ forecast: 2, alerts: 1, "": 1 });
+          expect(await since(DAY - 1)).toEqual({ forecast: 3, alerts: 1, "": 1 });
+          expect(await since(DAY + DAY_MS)).toEqual({});
+        });
+      },
+
       trim() {
         const idAt = (ms: number) => `${firstIdAt(ms)}7000-8000-${newId().slice(-12)}`;
 

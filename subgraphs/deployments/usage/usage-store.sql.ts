@@ -10,12 +10,12 @@ import {
   readPage,
   type Database,
 } from "@toolyard/storage";
-import { LessThan } from "typeorm";
+import { LessThan, MoreThan } from "typeorm";
 import { usageBatchEntity, usageBucketEntity, usageRecordEntity } from "../database.ts";
 import { addToBuckets, bucketsFrom, createSums } from "./usage-buckets.sql.ts";
 import { countedNames } from "./usage-names.sql.ts";
 import type { UsageStore } from "./usage-store.ts";
-import { BUCKETS_KEPT_MS } from "./usage-window.ts";
+import { BUCKETS_KEPT_MS, DAY_MS } from "./usage-window.ts";
 
 export function createSqlUsageStore(database: Database): UsageStore {
   return {
@@ -35,6 +35,17 @@ export function createSqlUsageStore(database: Database): UsageStore {
         return true;
       }),
     buckets: (subjects, resolutionMs, from) => bucketsFrom(database.read, subjects, resolutionMs, from),
+    async callsByMcpTool(toolId, from) {
+      const rows = await database.read
+        .getRepository(usageBucketEntity)
+        .createQueryBuilder("bucket")
+        .select("bucket.mcpTool", "mcpTool")
+        .addSelect("SUM(bucket.calls)", "calls")
+        .where({ toolId, resolutionMs: DAY_MS, at: MoreThan(from - DAY_MS) })
+        .groupBy("bucket.mcpTool")
+        .getRawMany<{ mcpTool: string; calls: number | string }>();
+      return new Map(rows.map(({ mcpTool, calls }) => [mcpTool, Number(calls)]));
+    },
     page({ toolId, deploymentId }, page) {
       const query = database.read.getRepository(usageRecordEntity).createQueryBuilder("record");
       if (toolId !== undefined) query.andWhere("record.toolId = :toolId", { toolId });

@@ -17,6 +17,8 @@ export interface UsageStore {
   record(batchId: string, calls: readonly ReportedCall[], at: number): Promise<boolean>;
   /** Buckets of one resolution that begin at `from` or later, in parts of a bounded size with turns of the event loop between them. */
   buckets(subjects: UsageSubjects, resolutionMs: number, from: number): AsyncIterable<UsageBucketRow[]>;
+  /** How often each MCP tool of a tool was called on days (UTC) that begin at `from` or later, or hold it. */
+  callsByMcpTool(toolId: string, from: number): Promise<Map<string, number>>;
   page(filter: { toolId?: string | undefined; deploymentId?: string | undefined }, page: Page): Rows<UsageRecord>;
   /** Removes records and batches recorded before `before`, and buckets that no window reads `now`. Ends early when `signal` aborts. */
   trim(options: { before: number; now: number }, work?: LongWork): Promise<number>;

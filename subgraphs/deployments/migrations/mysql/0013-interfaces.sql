@@ -1,0 +1,3 @@
+CREATE TABLE `interfaces` (`toolId` varchar(64) NOT NULL, `digest` varchar(255) NOT NULL, `hash` varchar(255) NOT NULL, `toolsHash` varchar(255) NULL, `at` bigint NOT NULL, `deploymentId` varchar(64) NOT NULL, `content` longtext NOT NULL, INDEX `IDX_5bc183a423165d70d1fd80e82e` (`toolId`, `at`, `digest`), PRIMARY KEY (`toolId`, `digest`)) ENGINE=InnoDB
+--
+CREATE TABLE `interface_changes` (`id` varchar(64) NOT NULL, `toolId` varchar(64) NOT NULL, `digest` varchar(255) NOT NULL, `at` bigint NOT NULL, `deploymentId` varchar(64) NOT NULL, `difference` longtext NOT NULL, INDEX `IDX_b066e636457065d8d739b1b2f5` (`toolId`, `id`), INDEX `IDX_5a181b47e37258b66512e102f5` (`toolId`, `digest`, `id`), PRIMARY KEY (`id`)) ENGINE=InnoDB
