@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { ApolloServer, HeaderMap, type ApolloServerPlugin, type GraphQLRequest } from "@apollo/server";
 import {
   ApolloServerPluginCacheControlDisabled,
@@ -22,11 +23,13 @@ interface SubgraphOperation extends SignedCaller {
   requestId: string;
   /** The value of `apollo-federation-include-trace`. */
   wantedTrace?: string | undefined;
+  /** Whether somebody waits for the answer. */
+  isAwaited: () => boolean;
 }
 
 /** Runs a subgraph's queries and mutations by Apollo Server, with its federated traces. */
 export interface SubgraphOperations {
-  /** @throws ToolyardError UNAUTHENTICATED for a mutation whose caller was signed for a query */
+  /** @throws ToolyardError UNAUTHENTICATED for a mutation whose caller was signed for a query; UPSTREAM_UNAVAILABLE for one that nobody waits for, before it begins */
   execute(operation: SubgraphOperation): Promise<FormattedExecutionResult>;
   close(): Promise<void>;
 }
@@ -37,6 +40,7 @@ type Context = object & { [SENT]: Sent };
 interface Sent {
   requestId: string;
   isMutation: boolean;
+  isAwaited: () => boolean;
   refusal: ToolyardError | null;
 }
 
@@ -67,7 +71,7 @@ export async function createSubgraphOperations(options: {
       error: (message) => logger.error(message),
     },
     plugins: [
-      refuseUnsignedMutations,
+      refuseMutations(logger),
       errorsFitForClients(logger),
       // Whose messages have not been masked yet.
       ...(forStrangers ? [] : [ApolloServerPluginInlineTrace({ includeErrors: { masked: true } })]),
@@ -81,10 +85,10 @@ export async function createSubgraphOperations(options: {
   await server.start();
 
   return {
-    async execute({ request, caller, clientAddress, isMutation, requestId, wantedTrace }) {
+    async execute({ request, caller, clientAddress, isMutation, isAwaited, requestId, wantedTrace }) {
       const warnings: string[] = [];
       const warn = (warning: string) => void warnings.push(warning);
-      const sent: Sent = { requestId, isMutation, refusal: null };
+      const sent: Sent = { requestId, isMutation, isAwaited, refusal: null };
       const context = subgraph.createContext({ caller, requestId, clientAddress, warn });
       const headers = new HeaderMap(wantedTrace === undefined ? [] : [[TRACE_HEADER, wantedTrace]]);
       const { body } = await server.executeOperation(
@@ -105,18 +109,37 @@ export async function createSubgraphOperations(options: {
   };
 }
 
-const refuseUnsignedMutations: ApolloServerPlugin<Context> = {
-  requestDidStart: () =>
-    Promise.resolve({
-      didResolveOperation({ operation, contextValue }) {
-        const sent = contextValue[SENT];
-        if (sent.isMutation || operation?.operation !== "mutation") return Promise.resolve();
-        const message = "The caller header was signed for a query, and this is a mutation.";
-        sent.refusal = new ToolyardError("UNAUTHENTICATED", message);
-        return Promise.reject(sent.refusal);
-      },
-    }),
-};
+/**
+ * Those whose caller was signed for a query, and those that were read late, as after this process was stopped for a while: whoever sent one was told
+ * that it had no answer, and closed its connection.
+ */
+function refuseMutations(logger: Logger): ApolloServerPlugin<Context> {
+  return {
+    requestDidStart: () =>
+      Promise.resolve({
+        async didResolveOperation({ operation, contextValue }) {
+          if (operation?.operation !== "mutation") return;
+          const sent = contextValue[SENT];
+          if (!sent.isMutation) {
+            const message = "The caller header was signed for a query, and this is a mutation.";
+            sent.refusal = new ToolyardError("UNAUTHENTICATED", message);
+          } else if (!(await isStillAwaited(sent))) {
+            const message = "Nobody waits for this mutation any more: it was not begun.";
+            sent.refusal = new ToolyardError("UPSTREAM_UNAVAILABLE", message);
+            logger.warn({ request_id: sent.requestId, mutation: operation.name?.value }, message);
+          }
+          if (sent.refusal) throw sent.refusal;
+        },
+      }),
+  };
+}
+
+async function isStillAwaited({ isAwaited }: Sent): Promise<boolean> {
+  // A whole turn of the event loop: a connection's end is read after the data before it.
+  await nextTurn();
+  await nextTurn();
+  return isAwaited();
+}
 
 function errorsFitForClients(logger: Logger): ApolloServerPlugin<Context> {
   return {

@@ -25,6 +25,9 @@ const seen: RequestContext[] = [];
 
 /** What each operation warns of. */
 let warning: string | null = null;
+/** By mutations. */
+const written: string[] = [];
+const logged: string[] = [];
 let server: SubgraphServer;
 let port: number;
 beforeAll(async () => {
@@ -33,6 +36,12 @@ beforeAll(async () => {
   );
   const broken = schema.getQueryType()?.getFields()["broken"];
   if (broken) broken.resolve = () => Promise.reject(new Error("the password is swordfish"));
+  const write = schema.getMutationType()?.getFields()["write"];
+  if (write)
+    write.resolve = (_source, { input }: { input?: { text: string } }) => {
+      written.push(input?.text ?? "");
+      return input?.text;
+    };
   const text = schema.getSubscriptionType()?.getFields()["text"];
   if (text)
     text.subscribe = async function* () {
@@ -57,7 +66,7 @@ beforeAll(async () => {
     port: 0,
     verifyCaller: createCallerHeaderVerifier({ secretKeys: [secretKey], audience: "tools" }),
     metricsToken: METRICS_TOKEN,
-    logger: createLogger({ level: "silent", name: "test" }),
+    logger: createLogger({ level: "warn", name: "test", destination: { write: (line) => void logged.push(line) } }),
   });
   port = Number(new URL(server.url).port);
 });
@@ -93,6 +102,21 @@ const post = (headers: string, sent = body) =>
 test("a caller whom the gateway signed for this subgraph is told to it, with where they come from", async () => {
   expect(await ask({ ...JSON_TYPE, ...(await signedFor("tools")) })).toMatchObject({ status: 200 });
   expect(seen.at(-1)).toMatchObject({ caller: { userId: "u1" }, clientAddress: "192.0.2.7" });
+});
+
+test("a mutation that is read when nobody waits for its answer any more is not begun", async () => {
+  const caller = `${CALLER_HEADER}: ${(await signedFor("tools", true))[CALLER_HEADER]}\r\nHost: localhost\r\n`;
+  const mutation = (text: string) => JSON.stringify({ query: `mutation { write(input: { text: "${text}" }) }` });
+  const ended = () => logged.filter((line) => line.includes("was not begun"));
+  // As by a gateway that gave up while this process was stopped: both the request and the connection's end are there to be read.
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  socket.end(post(caller, mutation("late")));
+  await expect.poll(ended).toHaveLength(1);
+  expect(await firstLineOf(post(caller, mutation("in time")))).toBe("HTTP/1.1 200 OK");
+  expect(written).toEqual(["in time"]);
+  // It is no fault of this part.
+  expect(logged.join()).not.toContain("stack");
 });
 
 test("what a resolver warns of is in the response's extensions", async () => {

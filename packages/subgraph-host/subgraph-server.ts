@@ -139,6 +139,7 @@ export async function serveSubgraph(options: {
       request: { query, variables: variables ?? {}, ...(operationName && { operationName }) },
       requestId,
       ...(typeof wantedTrace === "string" && { wantedTrace }),
+      isAwaited: () => !request.socket.readableEnded && !request.socket.destroyed,
     });
   }
 

@@ -87,15 +87,21 @@ export type AfterStop = "REMOVE" | "RESTART" | "RETRY";
 
 export type ReplicaState =
   /** A reason where it waits for a host. */
-  | ({ phase: "PENDING" } & Partial<Reason>)
+  | ({ phase: "PENDING" } & Partial<Reason> & Refusals)
   /** A reason while it takes its time. */
-  | ({ phase: "STARTING"; since: number } & Partial<Reason>)
+  | ({ phase: "STARTING"; since: number } & Partial<Reason> & Refusals)
   | { phase: "READY"; since: number }
   | ({ phase: "UNHEALTHY"; since: number; failures: number; successes: number } & Reason)
   | ({ phase: "BACKOFF"; until: number } & Reason)
   | ({ phase: "STOPPING"; since: number; then: AfterStop } & Reason)
   | { phase: "STOPPED" }
-  | ({ phase: "FAILED" } & Reason);
+  | ({ phase: "FAILED" } & Reason & Refusals);
+
+/** Where a launch cannot be run, as where its command is not there, and others are known that have not refused it so far. */
+interface Refusals {
+  /** The ids of the hosts that did. */
+  refusedBy?: string[];
+}
 
 export type ReplicaPhase = ReplicaState["phase"];
 

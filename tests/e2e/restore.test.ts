@@ -10,10 +10,12 @@ import { embeddedOnly, isDistributed } from "@toolyard/testing/mode.ts";
 import { dataEnvOf } from "@toolyard/testing/toolyard.ts";
 import { createSealer } from "@toolyard/service-kit/identity/sealing.ts";
 import LibsqlDatabase from "libsql";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
 const NEW_KEY = "another key of more than thirty-two characters";
+// Each starts several Toolyards, in distributed mode of nine processes each.
+vi.setConfig({ testTimeout: 300_000 });
 let folder: string;
 const running: RunningToolyard[] = [];
 beforeEach(async () => {
@@ -172,47 +174,43 @@ test("a backup under 50 writes a second has every write of before its moment; re
   expect((await readdir(folder)).toSorted()).toEqual(["backup", "data", "restored"]);
 });
 
-test(
-  "a backup that was changed, by a byte or a file, is refused by what differs, and leaves nothing",
-  { timeout: 240_000 },
-  async () => {
-    await createTool(await adminOf(await start("data")), "one");
-    await stop();
-    expect((await npm("backup", [join(folder, "backup")], "data")).status).toBe(0);
-    const damage: [string, (copy: string) => void | Promise<void>, RegExp][] = [
-      [
-        "byte",
-        (copy) => appendFileSync(join(copy, "tools.sqlite"), "x"),
-        /tools\.sqlite in .* is not what was backed up/,
-      ],
-      ["file", (copy) => rm(join(copy, "identity.sqlite")), /identity\.sqlite/],
-      [
-        "key",
-        (copy) => writeFileSync(join(copy, "secret-key"), `${NEW_KEY}\n`),
-        /secret-key in .* is not what was backed up/,
-      ],
-      ["manifest", (copy) => rm(join(copy, "manifest.json")), /has no manifest\.json of a backup/],
-    ];
-    for (const [name, change, message] of damage) {
-      const copy = join(folder, name);
-      await cp(join(folder, "backup"), copy, { recursive: true });
-      await change(copy);
-      expect(await npm("restore", [copy], "restored")).toMatchObject({
-        status: 1,
-        stderr: expect.stringMatching(message),
-      });
-      await rm(copy, { recursive: true });
-    }
-    expect((await readdir(folder)).toSorted()).toEqual(["backup", "data"]);
-    expect((await npm("restore", [join(folder, "backup")], "restored")).status).toBe(0);
-    // DATA_DIR notes which servers have its data.
-    expect((await readdir(join(folder, "restored"))).filter((name) => name !== "servers")).toEqual(
-      (await readdir(join(folder, "backup"))).filter(
-        (name) => name !== "manifest.json" && !(isDistributed && name.endsWith(".sqlite")),
-      ),
-    );
-  },
-);
+test("a backup that was changed, by a byte or a file, is refused by what differs, and leaves nothing", async () => {
+  await createTool(await adminOf(await start("data")), "one");
+  await stop();
+  expect((await npm("backup", [join(folder, "backup")], "data")).status).toBe(0);
+  const damage: [string, (copy: string) => void | Promise<void>, RegExp][] = [
+    [
+      "byte",
+      (copy) => appendFileSync(join(copy, "tools.sqlite"), "x"),
+      /tools\.sqlite in .* is not what was backed up/,
+    ],
+    ["file", (copy) => rm(join(copy, "identity.sqlite")), /identity\.sqlite/],
+    [
+      "key",
+      (copy) => writeFileSync(join(copy, "secret-key"), `${NEW_KEY}\n`),
+      /secret-key in .* is not what was backed up/,
+    ],
+    ["manifest", (copy) => rm(join(copy, "manifest.json")), /has no manifest\.json of a backup/],
+  ];
+  for (const [name, change, message] of damage) {
+    const copy = join(folder, name);
+    await cp(join(folder, "backup"), copy, { recursive: true });
+    await change(copy);
+    expect(await npm("restore", [copy], "restored")).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(message),
+    });
+    await rm(copy, { recursive: true });
+  }
+  expect((await readdir(folder)).toSorted()).toEqual(["backup", "data"]);
+  expect((await npm("restore", [join(folder, "backup")], "restored")).status).toBe(0);
+  // DATA_DIR notes which servers have its data.
+  expect((await readdir(join(folder, "restored"))).filter((name) => name !== "servers")).toEqual(
+    (await readdir(join(folder, "backup"))).filter(
+      (name) => name !== "manifest.json" && !(isDistributed && name.endsWith(".sqlite")),
+    ),
+  );
+});
 
 test("secrets are rotated however often that is killed; Toolyard starts in between, and in the end nothing needs the old key", async () => {
   const first = await start("data");

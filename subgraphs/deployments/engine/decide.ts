@@ -9,6 +9,8 @@ export interface ObservedReplica extends Pick<
 > {
   /** ABSENT: none was started yet, or none is needed. GONE: it was started and is no more. LOST: its host was given up. */
   process: "RUNNING" | "GONE" | "ABSENT" | "LOST";
+  /** It was refused where it is, and there is a host that has not refused it. */
+  hasOtherHost?: boolean;
 }
 
 export type DesiredDeployment = Pick<
@@ -40,7 +42,7 @@ export type Action =
   | { type: "reap"; replicaId: string }
   | { type: "stop"; replicaId: string; then: AfterStop; reason: string }
   | { type: "reset"; replicaId: string }
-  /** Its host is given up: have it begin on another, or leave nothing of it with `remove`. */
+  /** Its host is given up, or refuses it: have it begin on another, or leave nothing of it with `remove`. */
   | { type: "move"; replicaId: string; remove: boolean }
   /** Give this deployment the tool's route and retire the one that has it. */
   | { type: "shift" }
@@ -73,7 +75,7 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
 
   let occupied = replicas.filter(({ state }) => OCCUPIED.includes(state.phase)).length;
   for (const replica of replicas) {
-    const action = isLost(replica, restarting.has(replica))
+    const action = isLost(replica, restarting.has(replica) || surplus.has(replica))
       ? ({ type: "move", replicaId: replica.id, remove: isLeaving(replica) || surplus.has(replica) } as const)
       : isLeaving(replica)
         ? stop(replica, "REMOVE", "It is stopping.")
@@ -81,7 +83,9 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
           ? stop(replica, "REMOVE", deployment.desired === "STOP" ? "It was asked to stop." : "It was scaled away.")
           : restarting.has(replica)
             ? restart(replica)
-            : carryOn(replica, deployment.probeIntervalMs, now);
+            : replica.hasOtherHost && replica.state.phase === "FAILED"
+              ? ({ type: "move", replicaId: replica.id, remove: false } as const)
+              : carryOn(replica, deployment.probeIntervalMs, now);
     if (action?.type === "start" && replica.state.phase !== "STARTING") {
       if (occupied > wanted) continue;
       occupied += 1;
@@ -158,9 +162,9 @@ function isLeaving({ state }: ObservedReplica): boolean {
   return state.phase === "STOPPED" || (state.phase === "STOPPING" && state.then === "REMOVE");
 }
 
-/** One that failed has nothing to begin anew, unless a restart is asked for. */
-function isLost({ process, state }: ObservedReplica, isRestarting: boolean): boolean {
-  return process === "LOST" && (state.phase !== "FAILED" || isRestarting);
+/** One that failed has nothing to begin anew, unless a restart is asked for, or its end. */
+function isLost({ process, state }: ObservedReplica, isAsked: boolean): boolean {
+  return process === "LOST" && (state.phase !== "FAILED" || isAsked);
 }
 
 function chooseSurplus(staying: readonly ObservedReplica[], count: number): Set<ObservedReplica> {

@@ -114,6 +114,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     listed,
     recorder,
     quietProbes,
+    async refusalsOf(deployment, replica) {
+      const refusedBy = [...refusedBefore(replica), hostId];
+      const others = (await agent.all()).filter((host) => !refusedBy.includes(host.id));
+      return others.some((host) => canRun(host, deployment)) ? refusedBy : null;
+    },
     logger,
     now,
     random,
@@ -141,11 +146,17 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let unsubscribe: (() => void)[] = [];
   let closed = false;
 
-  function observe(replica: Replica): ObservedReplica {
+  const observerOf = (deployment: Deployment) => (replica: Replica) => observe(deployment, replica);
+  function observe(deployment: Deployment, replica: Replica): ObservedReplica {
     const { id, ordinal, generation, state, attempts, lastProbeAt, handle } = replica;
     const process = handle === null ? "ABSENT" : census.isGone(handle) ? "GONE" : "RUNNING";
     const isLost = agent.whyGone(replica.hostId) !== null;
-    return { id, ordinal, generation, state, attempts, lastProbeAt, process: isLost ? "LOST" : process };
+    const refusedBy = refusedBefore(replica);
+    const hasOtherHost =
+      refusedBy.length > 0 &&
+      agent.isLeader() &&
+      agent.known().some((host) => !refusedBy.includes(host.id) && canRun(host, deployment));
+    return { id, ordinal, generation, state, attempts, lastProbeAt, process: isLost ? "LOST" : process, hasOtherHost };
   }
 
   function wake(deploymentId: string): void {
@@ -193,7 +204,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   function actionsFor({ deployment, replicas }: DeploymentRecord): Action[] {
-    const observed = replicas.map(observe);
+    const observed = replicas.map(observerOf(deployment));
     return decide(desiredOf(deployment), observed, now());
   }
 
@@ -276,7 +287,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     clearTimeout(timers.get(id));
     timers.delete(id);
     const idle = replicas.filter((replica) => replica.hostId === hostId && !jobs.has(replica.id));
-    const at = nextLook(desiredOf(deployment), idle.map(observe));
+    const at = nextLook(desiredOf(deployment), idle.map(observerOf(deployment)));
     if (at === null || closed || at - now() > sweepIntervalMs) return;
     const timer = setTimeout(
       () => {
@@ -372,6 +383,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         await suspendReplicas({ store, runtimes: [...runtimes.values()], hostId, graceMs, now, logger });
     },
   };
+}
+
+function refusedBefore({ state }: Replica): string[] {
+  return ("refusedBy" in state && state.refusedBy) || [];
 }
 
 function isReplicaAction(action: Action): action is ReplicaAction {

@@ -7,7 +7,7 @@ import { describeReplica, saveSettled } from "./settle.ts";
 import { contextOf, transition, type ReplicaCore } from "./transitions.ts";
 
 /**
- * Has a replica whose host was given up begin on another host; where none can run it, it waits and says why. Its old process is nobody's from
+ * Has a replica whose host was given up, or has refused it, begin on another host; where none can run it, it waits and says why. Its old process is nobody's from
  * then on: no route has it, its agent can write nothing of it, and stops it when it is back.
  * @returns whether anything was written
  */
@@ -26,9 +26,12 @@ export async function relocate(options: {
 }): Promise<boolean> {
   const { store, agent, placement, record, replica, isElsewhere, remove, now } = options;
   const { deployment } = record;
-  const reason = agent.whyGone(replica.hostId);
+  const { state } = replica;
+  const refused = state.phase === "FAILED" && state.refusedBy ? state : null;
+  const reason = agent.whyGone(replica.hostId) ?? refused?.reason ?? null;
   // It may be back since the leader has looked.
-  if (reason === null || (await agent.living()).some(({ id }) => id === replica.hostId)) return false;
+  const isBack = !refused && (await agent.living()).some(({ id }) => id === replica.hostId);
+  if (reason === null || isBack) return false;
 
   const write = (place: Place | null) =>
     store.transaction(async (tx) => {
@@ -36,7 +39,7 @@ export async function relocate(options: {
       const before = current?.replicas.find(({ id }) => id === replica.id);
       if (!current || before?.hostId !== replica.hostId || before.incarnation !== replica.incarnation) return false;
       const core = afterLoss(before, current, reason, { remove, isPlaced: place !== null, now });
-      const goesOn = isElsewhere && place !== null;
+      const goesOn = isElsewhere && !refused && place !== null;
       if (!core && !goesOn) return false;
       const after: Replica = goesOn
         ? { ...before, ...place }
@@ -57,10 +60,11 @@ export async function relocate(options: {
 
   if (remove) return write(null);
   try {
-    return await placement.reserve(1, deployment, ([place]) => write(place ?? null));
+    const { refusedBy: except = [] } = "refusedBy" in state ? state : {};
+    return await placement.reserve(1, deployment, ([place]) => write(place ?? null), { except });
   } catch (error) {
     if (!(error instanceof ToolyardError) || error.code !== "CAPACITY_EXHAUSTED") throw error;
-    return write(null);
+    return refused ? false : write(null);
   }
 }
 

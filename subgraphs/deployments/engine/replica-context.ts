@@ -27,6 +27,8 @@ export interface ReplicaWorkOptions {
   listed: Pick<ListedNames, "note">;
   recorder: Pick<InterfaceRecorder, "begin" | "beginUnlessKnown">;
   quietProbes: Pick<QuietProbes, "note">;
+  /** The hosts that have refused a replica when this one does; null where no other is known that could run it. */
+  refusalsOf: (deployment: Deployment, replica: Replica) => Promise<string[] | null>;
   logger: Logger;
   now: () => number;
   random: () => number;

@@ -8,7 +8,7 @@ import { currentOf, type ReplicaContext, type ReplicaJob } from "./replica-conte
 
 /** Starts replicas on their runtimes: a port where one is needed, then the process, then its first answer. */
 export function createReplicaStart(context: ReplicaContext, awaitAnswer: ReplicaJob): ReplicaJob {
-  const { runtimes, ports, sealer, secrets, reap, logger, now, graceMs } = context;
+  const { runtimes, ports, sealer, secrets, reap, refusalsOf, logger, now, graceMs } = context;
   const { runtimeOf, apply, update, hidden } = context;
 
   /** A port on which nothing listens: its own, or another when a foreign process took that. */
@@ -109,7 +109,14 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
         logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
       const reason = foreseen ? error.message : "It cannot be started; Toolyard's log says why.";
       const why = hidden(given.deployment, replica, { reason, words: null });
-      await apply(starting ?? replica, { type: permanent ? "refused" : "ended", ...why });
+      const at = starting ?? replica;
+      if (!permanent) await apply(at, { type: "ended", ...why });
+      else
+        await apply(at, {
+          type: "refused",
+          refusedBy: isSealedElsewhere ? null : await refusalsOf(given.deployment, at),
+          ...why,
+        });
     }
   };
 }

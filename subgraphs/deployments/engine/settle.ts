@@ -38,7 +38,7 @@ export function isSettled(
 ): boolean {
   if (status === "STOPPED") return true;
   const isOver = (replica: Pick<Replica, "state" | "generation">) =>
-    replica.state.phase === "FAILED" && replica.generation >= generation;
+    replica.state.phase === "FAILED" && !replica.state.refusedBy && replica.generation >= generation;
   return status === "FAILED" && replicas.length === desiredReplicas && replicas.every(isOver);
 }
 

@@ -7,8 +7,8 @@ import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
 export type ReplicaEvent =
   /** Its process is being started; for the deployment's generation. */
   | { type: "start"; generation: number }
-  /** The launch cannot be run, and trying again would not help. */
-  | ({ type: "refused" } & Reason)
+  /** The launch cannot be run, and trying again would not help; but perhaps on another host than `refusedBy`. */
+  | ({ type: "refused"; refusedBy?: string[] | null } & Reason)
   /** Its process is gone, or could not be started this time. */
   | ({ type: "ended" } & Reason)
   | { type: "answered" }
@@ -58,7 +58,7 @@ type CommonStep<Type extends ReplicaEvent["type"]> = (
 
 const begin: CommonStep<"start"> = (replica, { generation }, { now, mostAttempts }) => ({
   ...replica,
-  state: { phase: "STARTING", since: now, ...whyAgain(replica, mostAttempts) },
+  state: { phase: "STARTING", since: now, ...whyAgain(replica, mostAttempts), ...refusalsOf(replica) },
   generation,
   incarnation: replica.incarnation + 1,
   // One that was stopped in order, or moved, only begins.
@@ -73,10 +73,14 @@ function whyAgain({ state, attempts }: ReplicaCore, most: number): Reason | null
 
 const fail: CommonStep<"ended"> = (replica, event, context) => afterFailure(replica, event, context);
 
-const refuse: CommonStep<"refused"> = (replica, { reason, words }) => ({
+const refuse: CommonStep<"refused"> = (replica, { reason, words, refusedBy }) => ({
   ...replica,
-  state: { phase: "FAILED", reason, words },
+  state: refusedBy
+    ? { phase: "FAILED", reason: `${reason} It is tried on another host, when one is there.`, words, refusedBy }
+    : { phase: "FAILED", reason, words },
 });
+
+const refusalsOf = ({ state }: ReplicaCore) => ("refusedBy" in state ? { refusedBy: state.refusedBy } : {});
 
 const stop: CommonStep<"stop"> = (replica, { then, reason }, { now }) => ({
   ...replica,
@@ -91,7 +95,7 @@ const reset: CommonStep<"reset"> = (replica) => restartAfresh(replica);
 
 const lose: CommonStep<"lost"> = (replica, { reason }) => ({
   ...restartAfresh(replica),
-  state: { phase: "PENDING", reason, words: null },
+  state: { phase: "PENDING", reason, words: null, ...refusalsOf(replica) },
 });
 
 /** The one table of transitions. An event without an entry comes too late and changes nothing. */

@@ -49,9 +49,15 @@ export function chooseHosts(count: number, candidates: readonly Candidate[]): st
 export interface Placement {
   /**
    * Calls `use` with `count` places; the unique row that it writes is what reserves a port.
+   * @param options.except Ids of hosts on which there is none.
    * @throws ToolyardError CAPACITY_EXHAUSTED when there are too few; `use` was then not called, or its work was undone.
    */
-  reserve<Result>(count: number, deployment: Placed, use: (places: Place[]) => Promise<Result>): Promise<Result>;
+  reserve<Result>(
+    count: number,
+    deployment: Placed,
+    use: (places: Place[]) => Promise<Result>,
+    options?: { except: readonly string[] },
+  ): Promise<Result>;
 }
 
 const RETRY_AFTER_SECONDS = 30;
@@ -77,9 +83,9 @@ export function createPlacement(options: {
   }
 
   return {
-    async reserve(count, deployment, use) {
+    async reserve(count, deployment, use, { except } = { except: [] }) {
       if (count === 0) return use([]);
-      const living = (await agent.living()).filter((host) => canRun(host, deployment));
+      const living = (await agent.living()).filter((host) => canRun(host, deployment) && !except.includes(host.id));
       // The nearest first.
       const hosts = living.toSorted((a, b) => Number(b.id === agent.hostId) - Number(a.id === agent.hostId));
       const takesPort = (host: Host) => needsPort(host, deployment);

@@ -1,6 +1,11 @@
-import { createMockWorld, type MockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
-import { createMockRuntime } from "@toolyard/runtimes/mock/mock-runtime.ts";
+import {
+  createMockRuntime,
+  createMockWorld,
+  type MockRuntime,
+  type MockWorld,
+} from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { createSqlJobLeases } from "@toolyard/scheduler";
+import { ToolyardError } from "@toolyard/service-kit";
 import type { Database } from "@toolyard/storage";
 import { onEachDatabase } from "@toolyard/testing/sql-stores.ts";
 import fc from "fast-check";
@@ -37,7 +42,10 @@ onEachDatabase((name, open) =>
     let databases: readonly Database[];
     let closeDatabases: () => Promise<void>;
     let machines: Machine[];
+    /** The hosts on which a start was refused. */
+    let starts: string[];
     beforeEach(async () => {
+      starts = [];
       now = 1_800_000_000_000;
       machines = [];
       ({ databases, close: closeDatabases } = await open({ entities, migrationsFolder }, () => null));
@@ -47,8 +55,11 @@ onEachDatabase((name, open) =>
       await closeDatabases();
     });
 
-    /** A host with a process. @param world What runs there already. */
-    async function begin(id: string, { world = createMockWorld(), owner = id, ports = 21 } = {}): Promise<Machine> {
+    /** A host with a process. @param options.world What runs there already. @param options.refuses Whether the command of all launches is not there. */
+    async function begin(
+      id: string,
+      { world = createMockWorld(), owner = id, ports = 21, refuses = false } = {},
+    ): Promise<Machine> {
       const database = databases[machines.length % 2];
       if (!database) throw new Error("There is no database.");
       const store = createStore(database);
@@ -62,7 +73,15 @@ onEachDatabase((name, open) =>
         now: () => now,
         logger,
       });
-      const plane = createControlPlane({ store, world, now: () => now, ports, agent });
+      const around = (runtime: MockRuntime): MockRuntime => ({
+        ...runtime,
+        async start(...given) {
+          if (!refuses) return runtime.start(...given);
+          starts.push(id);
+          throw new ToolyardError("BAD_USER_INPUT", `The command is not on host ${id}.`);
+        },
+      });
+      const plane = createControlPlane({ store, world, now: () => now, ports, agent, around });
       const machine = { id, world, store, agent, plane };
       machines.push(machine);
       return machine;
@@ -182,6 +201,56 @@ onEachDatabase((name, open) =>
       expect(running(three)).toHaveLength(1);
       await pass(2 * STEP_MS, one, two, three);
       expect([running(two), running(three).length]).toEqual([[], 1]);
+    });
+
+    test("what another host refuses that took it over begins by itself where it ran, when that host is back", async () => {
+      const [one, two] = [await begin("one", { refuses: true }), await begin("two")];
+      const { id } = await insertDeployment(one.store, "refused", 2, 9_000, "two");
+      await pass(10_000, one, two);
+      await pass(2 * LEASE_MS, one);
+      const { deployment, replicas } = (await one.store.load(id)) ?? {};
+      expect(replicas).toMatchObject([{ hostId: "one", state: { phase: "FAILED" } }, { state: { phase: "FAILED" } }]);
+      expect(deployment).toMatchObject({
+        status: "FAILED",
+        reason: expect.stringMatching(
+          /^The command is not on host one\. It is tried on another host, when one is there\.$/,
+        ),
+      });
+      const said = await messages();
+      await pass(LEASE_MS, one);
+      expect(await messages()).toEqual(said);
+      await pass(10_000, one, two);
+      expect((await replicasOf(one, id)).map(({ hostId, state }) => [hostId, state.phase])).toEqual([
+        ["two", "READY"],
+        ["two", "READY"],
+      ]);
+      expect(starts).toEqual(["one", "one"]);
+      expect(await messages()).toContainEqual(
+        expect.stringMatching(/^MOVED Replica 0 goes to host two\. The command is not on host one\./),
+      );
+    });
+
+    test("what each host refuses is tried once on each, and stays failed until it is asked for", async () => {
+      const [one, two] = [await begin("one", { refuses: true }), await begin("two", { refuses: true })];
+      const { id } = await insertDeployment(one.store, "nowhere", 1, 9_000, "one");
+      await pass(LEASE_MS, one, two);
+      expect(starts).toEqual(["one", "two"]);
+      const { deployment } = (await one.store.load(id)) ?? {};
+      expect(deployment).toMatchObject({ status: "FAILED", reason: "The command is not on host two." });
+      expect(deployment?.settledAt).not.toBeNull();
+      await ask(one, id, { generation: (deployment?.generation ?? 0) + 1 });
+      await pass(LEASE_MS, one, two);
+      expect(starts).toEqual(["one", "two", "two", "one"]);
+    });
+
+    test("what failed on a host that is gone is stopped without it", async () => {
+      const [one, two] = [await begin("one"), await begin("two", { refuses: true })];
+      const { id } = await insertDeployment(one.store, "failed", 1, 9_000, "two");
+      await pass(6_000, two);
+      expect(await replicasOf(one, id)).toMatchObject([{ hostId: "two", state: { phase: "FAILED" } }]);
+      await stop(two, id);
+      await pass(2 * LEASE_MS, one);
+      expect(await one.store.load(id)).toMatchObject({ deployment: { status: "STOPPED" }, replicas: [] });
     });
 
     test("what was to stop on a host that is gone is stopped without it", async () => {
