@@ -44,8 +44,11 @@ export function queued(task: NewTask, at: number): TaskRow {
 
 export const isOpen = ({ status }: Pick<TaskRow, "status">) => status === "QUEUED" || status === "RUNNING";
 
-/** A run of a task that is due, unless it must not run again: then it ends. */
-export function started(row: TaskRow, leaseMs: number, at: number): Change {
+/**
+ * A run of a task that is due, unless it must not run again: then it ends.
+ * @param isAhead It may wait for others of its process, and counts as an attempt once it is written of it that it has begun
+ */
+export function started(row: TaskRow, leaseMs: number, at: number, isAhead = false): Change {
   if (row.cancelRequested) return ended(row, "CANCELLED", at);
   if (row.status === "RUNNING" && row.attempts >= row.maxAttempts) return failed(row, LOST_WORKER, at);
   return {
@@ -54,21 +57,26 @@ export function started(row: TaskRow, leaseMs: number, at: number): Change {
       ...row,
       status: "RUNNING",
       leaseId: newId(),
-      startedAt: at,
+      startedAt: isAhead ? null : at,
       dueAt: at + leaseMs,
-      attempts: row.attempts + 1,
+      attempts: row.attempts + (isAhead ? 0 : 1),
       progress: 0,
       message: null,
     },
   };
 }
 
-export function renewed(row: TaskRow, leaseMs: number, at: number): Change {
-  return { event: null, row: { ...row, dueAt: at + leaseMs } };
+/** Whose run is known to have begun, now at the latest. */
+export function begun(row: TaskRow, at: number): TaskRow {
+  return row.startedAt === null ? { ...row, startedAt: at, attempts: row.attempts + 1 } : row;
 }
 
-export function progressed(row: TaskRow, progress: number, message: string | null): Change {
-  return { event: "progress", row: { ...row, progress, message: message?.toWellFormed() ?? null } };
+export function renewed(row: TaskRow, leaseMs: number, at: number): Change {
+  return { event: null, row: { ...begun(row, at), dueAt: at + leaseMs } };
+}
+
+export function progressed(row: TaskRow, progress: number, message: string | null, at: number): Change {
+  return { event: "progress", row: { ...begun(row, at), progress, message: message?.toWellFormed() ?? null } };
 }
 
 /** @param kept The result, or where it is kept */
@@ -95,7 +103,8 @@ export function retried(row: TaskRow, error: TaskError, runAt: number, at: numbe
 
 export function released(row: TaskRow, at: number): Change {
   if (row.cancelRequested) return ended(row, "CANCELLED", at);
-  return queuedAgain({ ...row, message: null, dueAt: at, attempts: row.attempts - 1 }, "released");
+  const attempts = row.startedAt === null ? row.attempts : row.attempts - 1;
+  return queuedAgain({ ...row, message: null, dueAt: at, attempts }, "released");
 }
 
 /** Null where nothing changes. */

@@ -186,7 +186,10 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   async function claimFor(free: readonly Registration[]): Promise<void> {
     const room = new Map(free.map((registration) => [registration.kind, roomOf(registration)]));
     const began = performance.now();
-    const claimed = await store.claim(room, leaseMs);
+    const atOnce = new Map(
+      free.map(({ kind, concurrency, working, ready }) => [kind, Math.max(0, concurrency - working - ready.length)]),
+    );
+    const claimed = await store.claim(room, leaseMs, atOnce);
     const tookMs = performance.now() - began;
     const byKind = Map.groupBy(claimed, ({ task }) => task.kind);
     for (const registration of free) {

@@ -104,6 +104,36 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
       }
     });
 
+    test("a task that was claimed ahead and lost counts as an attempt only where it is known to have begun", async () => {
+      const claimAhead = async (id: string) => {
+        const [claimed] = await store.claim(roomFor("VALIDATION"), LEASE_MS, new Map());
+        if (!claimed) throw new Error("There was nothing to claim.");
+        expect(claimed.task.id).toBe(id);
+        return claimed;
+      };
+      const attemptsOf = async (id: string) => (await get(id))?.attempts;
+      const lose = () => void (time += LEASE_MS);
+      const { id: waiting } = await store.insert({ ...NEW, maxAttempts: 1 });
+      expect((await claimAhead(waiting)).task.attempts).toBe(1);
+      expect(await attemptsOf(waiting)).toBe(0);
+      lose();
+      // From then on each run counts, so that they have an end.
+      const again = await claimAhead(waiting);
+      expect(await attemptsOf(waiting)).toBe(1);
+      expect(await store.release(again.lease)).toBe(true);
+      expect(await store.release((await claimAhead(waiting)).lease)).toBe(true);
+      expect(await attemptsOf(waiting)).toBe(0);
+      expect(await store.succeed((await claimAhead(waiting)).lease, "done")).toBe(true);
+      expect(await get(waiting)).toMatchObject({ status: "SUCCEEDED", attempts: 1, startedAt: time });
+
+      const { id: begun } = await store.insert({ ...NEW, maxAttempts: 1 });
+      expect(await store.heartbeat((await claimAhead(begun)).lease, LEASE_MS)).toBe(true);
+      expect(await get(begun)).toMatchObject({ attempts: 1, startedAt: time });
+      lose();
+      expect(await store.claim(roomFor("VALIDATION"), LEASE_MS)).toEqual([]);
+      expect(await get(begun)).toMatchObject({ status: "FAILED", attempts: 1 });
+    });
+
     test("a result of the largest size is kept whole", async () => {
       const { lease, task } = await begin();
       expect(await store.succeed(lease, largestResult)).toBe(true);

@@ -17,6 +17,7 @@ import {
 import { In, LessThan } from "typeorm";
 import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
 import {
+  begun,
   cancelled,
   cancelRequested,
   failed,
@@ -158,9 +159,11 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
         ...Object.fromEntries(TASK_STATUSES.map((status) => [status, counts.get(status) ?? 0])),
       };
     },
-    async claim(room, leaseMs) {
-      const rows = await writer.claim({ room, leaseMs, at: now() });
-      return rows.map(toClaimed);
+    async claim(room, leaseMs, atOnce) {
+      const at = now();
+      const rows = await writer.claim({ room, atOnce, leaseMs, at });
+      // As of the run that it is claimed for.
+      return rows.map((row) => toClaimed(begun(row, at)));
     },
     async nextDueAt(kinds) {
       if (kinds.length === 0) return null;
@@ -184,19 +187,19 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
         cancelled: leases.filter((lease) => byLease.get(lease.leaseId)?.cancelRequested),
       };
     },
-    progress: (lease, progress, message) => withLease(lease, (row) => progressed(row, progress, message)),
+    progress: (lease, progress, message) => withLease(lease, (row, at) => progressed(row, progress, message, at)),
     async succeed(lease, result, withinMs) {
       const value = result ?? null;
       const resultId = results === null || value === null ? null : newId();
       // First, so that nobody sees the task without it.
       if (resultId !== null) await results?.write({ id: resultId, taskId: lease.taskId, value, at: now() });
       const kept = resultId === null ? { result: value } : { resultId };
-      return withLease(lease, (row, at) => succeeded(row, kept, at), kept, withinMs);
+      return withLease(lease, (row, at) => succeeded(begun(row, at), kept, at), kept, withinMs);
     },
-    fail: (lease, error) => withLease(lease, (row, at) => failed(row, error, at)),
-    retry: (lease, error, runAt) => withLease(lease, (row, at) => retried(row, error, runAt, at)),
+    fail: (lease, error) => withLease(lease, (row, at) => failed(begun(row, at), error, at)),
+    retry: (lease, error, runAt) => withLease(lease, (row, at) => retried(begun(row, at), error, runAt, at)),
     release: (lease) => withLease(lease, released),
-    cancelled: (lease) => withLease(lease, cancelled),
+    cancelled: (lease) => withLease(lease, (row, at) => cancelled(begun(row, at), at)),
     async requestCancel(id) {
       let task: Task | null = null;
       await writer.change(id, (row) => {

@@ -48,8 +48,14 @@ export interface TaskStore {
   /**
    * Takes tasks that are due, of each kind as many as `room` says: RUNNING ones whose lease has ended before QUEUED ones, those that a user
    * waits for before others, and of each those due longest. Tasks found on the way that have no run left become FAILED, those to be cancelled CANCELLED.
+   * @param atOnce How many of each kind begin at once, all unless given: others count as an attempt when they are first written of, and so not where
+   * their process ends before they begin.
    */
-  claim(room: ReadonlyMap<TaskKind, number>, leaseMs: number): Promise<ClaimedTask[]>;
+  claim(
+    room: ReadonlyMap<TaskKind, number>,
+    leaseMs: number,
+    atOnce?: ReadonlyMap<TaskKind, number>,
+  ): Promise<ClaimedTask[]>;
   /** When the next task of these kinds is due (epoch ms, possibly past); null when none waits or runs. */
   nextDueAt(kinds: readonly TaskKind[]): Promise<number | null>;
   /** Renews a lease for `leaseMs` from now. False: it is lost. */

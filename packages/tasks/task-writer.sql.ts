@@ -32,6 +32,8 @@ export interface TaskWriter {
 
 interface Claim {
   room: ReadonlyMap<TaskKind, number>;
+  /** How many of each kind begin at once; all unless given. */
+  atOnce?: ReadonlyMap<TaskKind, number> | undefined;
   leaseMs: number;
   /** Now, in epoch milliseconds. */
   at: number;
@@ -142,12 +144,17 @@ function sizeOf(part: Part): number {
 
 async function claimDue(
   manager: EntityManager,
-  { room, leaseMs, at }: Claim,
+  { room, atOnce, leaseMs, at }: Claim,
   apply: (before: TaskRow, change: Change) => void,
   write: () => Promise<void>,
 ): Promise<TaskRow[]> {
   const claimed: TaskRow[] = [];
   const left = new Map([...room].filter(([, count]) => count > 0));
+  /** One whose last run nobody ended counts, so that what ends its process is not run for ever. */
+  const isAhead = ({ kind, status }: TaskRow) =>
+    status === "QUEUED" &&
+    atOnce !== undefined &&
+    claimed.filter((row) => row.kind === kind).length >= (atOnce.get(kind) ?? 0);
   for (let isAll = false; !isAll && left.size > 0;) {
     const found = await findDue(manager, left, { at, leaseMs });
     isAll = true;
@@ -157,7 +164,7 @@ async function claimDue(
       // Another process may have it by now.
       const change =
         row && isOpen(row) && (row.dueAt <= at || isOfLaterClock(row, { at, leaseMs }))
-          ? started(row, leaseMs, at)
+          ? started(row, leaseMs, at, isAhead(row))
           : null;
       const free = row && left.get(row.kind);
       if (row && !free) continue;
