@@ -7,8 +7,7 @@ export default defineConfig({
   resolve: { alias: [{ find: /^graphql$/, replacement: join(import.meta.dirname, "node_modules/graphql/index.js") }] },
   test: {
     pool: "forks",
-    // TESTS_LEFT_OUT: files, as projects do not heed --exclude.
-    exclude: [...configDefaults.exclude, ...filesLeftOut(), ...(process.env["TESTS_LEFT_OUT"]?.match(/\S+/g) ?? [])],
+    exclude: [...configDefaults.exclude, ...filesLeftOut()],
     // @apollo/gateway reports to Apollo without it.
     env: { APOLLO_TELEMETRY_DISABLED: "true" },
     // More than CI has cores: end-to-end tests mostly wait, for less than half of one each.

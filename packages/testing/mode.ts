@@ -17,11 +17,13 @@ const EMBEDDED_ONLY: Record<string, string> = {
   "full-disk": "it is about the disk that SQLite is on",
 };
 
-/** The files of `EMBEDDED_ONLY`, in distributed mode; says why, once, though each of Vitest's projects reads its configuration. */
+/** The files of TESTS_LEFT_OUT, and in distributed mode those of `EMBEDDED_ONLY`; says why, once, though each of Vitest's projects reads its configuration. */
 export function filesLeftOut(): string[] {
-  if (!isDistributed) return [];
+  // Projects do not heed --exclude.
+  const named = process.env["TESTS_LEFT_OUT"]?.match(/\S+/g) ?? [];
+  if (!isDistributed) return named;
   const lines = Object.entries(EMBEDDED_ONLY).map(([name, reason]) => `${name}.test.ts: ${reason}`);
   if (!process.env["LEFT_OUT_TOLD"]) process.stderr.write(`Left out in distributed mode:\n  ${lines.join("\n  ")}\n`);
   process.env["LEFT_OUT_TOLD"] = "true";
-  return Object.keys(EMBEDDED_ONLY).map((name) => `tests/e2e/${name}.test.ts`);
+  return [...named, ...Object.keys(EMBEDDED_ONLY).map((name) => `tests/e2e/${name}.test.ts`)];
 }
