@@ -40,6 +40,8 @@ export interface ToolyardOptions {
 
 const root = join(import.meta.dirname, "..", "..");
 const READY = "Toolyard is ready.";
+/** For NODE_COMPILE_CACHE of processes that are started without npm's scripts: their types are stripped once, not at each start. */
+export const compileCache = join(root, "node_modules/.cache/toolyard");
 
 /** It needs drivers, and the test runner. */
 const serverData = () => import("./server-data.ts");

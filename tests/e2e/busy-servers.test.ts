@@ -84,7 +84,8 @@ const launches: [string, McpEra, () => Record<string, unknown>][] = [
   ["that is remote", "v1", () => ({ remote: { url: `http://127.0.0.1:${remotePort}/mcp`, options } })],
 ];
 
-describe.each(launches)("a server %s", (name, era, launchOf) => {
+// Side by side, since they wait for probes.
+describe.concurrent.each(launches)("a server %s", (name, era, launchOf) => {
   test("is let alone while a call is in it, and found when it hangs without one", async () => {
     const { mcpUrl, state } = await deploy(`One thread ${name}`, launchOf());
     const gate = join(folder, `${name} goes on`);

@@ -81,6 +81,21 @@ const configurations: Record<
 
 const canMakeCertificates = isInstalled("openssl");
 
+/** One Toolyard, which each of them is in front of in turn. */
+let toolyard: RunningToolyard;
+let ports: Ports;
+let publicUrl: string;
+
+beforeAll(async () => {
+  ports = { front: await freePort(), gateway: await freePort(), proxy: await freePort() };
+  publicUrl = `https://${HOST}:${ports.front}/toolyard`;
+  toolyard = await startToolyard({
+    ports,
+    env: { PUBLIC_URL: `${publicUrl}/`, SAMPLE: "true", PROCESS_ISOLATION: "none" },
+  });
+});
+afterAll(() => toolyard?.[Symbol.asyncDispose]());
+
 describe.each([
   ["nginx", false],
   ["nginx", true],
@@ -94,10 +109,8 @@ describe.each([
       : "openssl is not installed";
 
   describe.skipIf(problem !== null)(problem === null ? "with TLS" : `(skipped: ${problem})`, () => {
-    let toolyard: RunningToolyard;
     let front: RunningReverseProxy;
     let agent: Agent;
-    let publicUrl: string;
     let mcpUrl: string;
     let token: string;
 
@@ -116,20 +129,12 @@ describe.each([
     }
 
     beforeAll(async () => {
-      const ports = { front: await freePort(), gateway: await freePort(), proxy: await freePort() };
-      publicUrl = `https://${HOST}:${ports.front}/toolyard`;
-      [front, toolyard] = await Promise.all([
-        startReverseProxy({
-          kind,
-          hostName: HOST,
-          port: ports.front,
-          configure: (files) => configurations[kind]({ strips, ports, files }),
-        }),
-        startToolyard({
-          ports,
-          env: { PUBLIC_URL: `${publicUrl}/`, SAMPLE: "true", PROCESS_ISOLATION: "none" },
-        }),
-      ]);
+      front = await startReverseProxy({
+        kind,
+        hostName: HOST,
+        port: ports.front,
+        configure: (files) => configurations[kind]({ strips, ports, files }),
+      });
       agent = new Agent({
         connect: {
           ca: front.certificate,
@@ -156,7 +161,6 @@ describe.each([
     afterAll(async () => {
       await agent?.destroy();
       await front?.[Symbol.asyncDispose]();
-      await toolyard?.[Symbol.asyncDispose]();
     });
 
     test("the banner and mcpUrl have the public address", () => {

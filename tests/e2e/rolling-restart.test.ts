@@ -6,7 +6,7 @@ import { join } from "node:path";
 // oxlint-disable-next-line no-restricted-imports -- the pace of the load, for which nothing waits
 import { setTimeout as pause } from "node:timers/promises";
 import { PROXY_PERMISSIONS, createTokenSigner } from "@toolyard/service-kit";
-import { connectMcp, eventually, freePort, graphqlClient, logIn, processesWith } from "@toolyard/testing";
+import { compileCache, connectMcp, eventually, freePort, graphqlClient, logIn, processesWith } from "@toolyard/testing";
 import { isInstalled, startReverseProxy, type RunningReverseProxy } from "@toolyard/testing/reverse-proxy.ts";
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -23,7 +23,7 @@ const missing =
   (isInstalled("nginx") ? null : "nginx");
 const SECRET_KEY = "a secret key for tests, of enough characters";
 const ADMIN_PASSWORD = "correct horse battery";
-const PACE_MS = 5;
+const PACE_MS = 20;
 /** The subgraphs of which there are two: one of them for a short run, all that may have several for a long one. */
 const BALANCED = process.env["OUTAGE_SECONDS"] ? ["identity", "tools", "knowledge", "analysis"] : ["tools"];
 const SINGLE = ["identity", "tools", "knowledge", "analysis", "deployments"].filter((name) => !BALANCED.includes(name));
@@ -69,6 +69,7 @@ function partOf(name: string, entry: string, port: number, env: Record<string, s
           SECRET_KEY,
           DATA_DIR: dataDir,
           LOG_LEVEL: "warn",
+          NODE_COMPILE_CACHE: compileCache,
           // Long enough to be seen on a busy machine.
           DRAIN_SECONDS: "3",
           [isProxy ? "PROXY_PORT" : "PORT"]: String(port),

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createTokenSigner } from "@toolyard/service-kit";
 import { PROXY_PERMISSIONS } from "@toolyard/service-kit/identity/permissions.ts";
 import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
-import { connectMcp, eventually, freePort, graphqlClient, logIn, processesWith } from "@toolyard/testing";
+import { compileCache, connectMcp, eventually, freePort, graphqlClient, logIn, processesWith } from "@toolyard/testing";
 import { portBlock } from "@toolyard/testing/ports.ts";
 import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
 import { createClient } from "graphql-ws";
@@ -59,6 +59,7 @@ describeOnMysql("two hosts", (server) => {
         DATABASE_URL: database.url,
         SECRET_KEY,
         LOG_LEVEL: "warn",
+        NODE_COMPILE_CACHE: compileCache,
         GATEWAY_URL: url,
         PORT: port,
         ...env,
