@@ -50,7 +50,7 @@ async function change(file: string, from: string, to: string): Promise<void> {
 
 test(
   "npm run check refuses a field without description, resolver or column, and names the way out",
-  { timeout: 240_000 },
+  { timeout: 480_000 },
   async () => {
     await change("subgraphs/tools/schema.graphql", "  slug: String!\n", "  slug: String!\n  homepage: String\n");
     await change(

@@ -21,8 +21,8 @@ const messages = sourcesOf(root)
   .filter(({ path }) => !isTest(path) && !path.startsWith("tests/"))
   .map(({ path, source }) => ({ path, source: source.replaceAll(/^\s*(?:\/?\*|\/\/).*$/gm, "") }));
 
-/** TypeScript runs by the Node that is installed with Toolyard: npm's scripts and npx find that one, a shell the machine's, which may be Node 20. */
-const BY_THE_MACHINES_NODE = /(?<!npx |exec )\bnode (?:-\S+ )*[\w./<>-]+\.ts\b/g;
+/** TypeScript runs by the Node that is installed with Toolyard: npm's scripts and npx find that one, node_modules/.bin has it, a shell the machine's, which may be Node 20. */
+const BY_THE_MACHINES_NODE = /(?<!npx |exec |node_modules\/\.bin\/)\bnode (?:-\S+ )*[\w./<>-]+\.ts\b/g;
 
 test("no command in documents or messages runs TypeScript by the machine's own Node", () => {
   expect("`node --env-file=.env standalone.ts`").toMatch(BY_THE_MACHINES_NODE);
