@@ -87,7 +87,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   });
   answerOtherMethods();
 
-  const drain = createHttpDrain(app.server);
+  const drain = createHttpDrain(app.server, draining);
   app.server.on("upgrade", (request, socket, head) => {
     normalize(request, prefix);
     const refuse = (status: string) =>

@@ -199,7 +199,7 @@ export async function createProxy(options: {
     logger,
     requestLog,
   });
-  const drain = createHttpDrain(server);
+  const drain = createHttpDrain(server, options.draining);
 
   return {
     health,

@@ -220,7 +220,7 @@ export async function serveSubgraph(options: {
     { keepAliveTimeout: KEEP_ALIVE_MS },
     (request, response) => void handle(request, response),
   );
-  const drain = createHttpDrain(server);
+  const drain = createHttpDrain(server, draining);
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES });
   server.on("upgrade", (request, socket, head) => void upgrade(request, socket, head));
   const graphqlSockets = useServer(

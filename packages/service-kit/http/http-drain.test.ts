@@ -14,6 +14,7 @@ import { createHttpDrain, type HttpDrain } from "./http-drain.ts";
 
 let server: Server;
 let drain: HttpDrain;
+let draining: AbortController;
 let port: number;
 let agent: Agent;
 /** Of requests to /held, in the order in which they came. */
@@ -25,7 +26,8 @@ beforeEach(async () => {
     if (request.url === "/held") held.push(response);
     else response.end("answer");
   });
-  drain = createHttpDrain(server);
+  draining = new AbortController();
+  drain = createHttpDrain(server, draining.signal);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   ({ port } = server.address() as AddressInfo);
@@ -49,6 +51,16 @@ test("a client that keeps its connection is answered on it once more, and told t
   expect(await ask()).toEqual({ body: "answer", connection: "close" });
   await ended;
   await expect(ask()).rejects.toThrow("ECONNREFUSED");
+});
+
+test("connections are closed with their answers before others are refused", async () => {
+  const asked = ask("/held");
+  await expect.poll(() => held).toHaveLength(1);
+  draining.abort();
+  held[0]?.end("late");
+  expect(await asked).toEqual({ body: "late", connection: "close" });
+  expect(await ask()).toEqual({ body: "answer", connection: "close" });
+  expect(await ask()).toEqual({ body: "answer", connection: "close" });
 });
 
 test("a request that runs is answered, and its connection closed after that", async () => {

@@ -22,8 +22,12 @@ const UNREAD_MS = 10_000;
 const LOOK_AGAIN_MS = 20;
 const SWEEP_MS = 50;
 
-/** @param server Not listening yet, with its handler. */
-export function createHttpDrain(server: Server): HttpDrain {
+/**
+ * @param server Not listening yet, with its handler
+ * @param draining From when on each answer closes its connection, while others are still taken: clients that drop idle connections sooner than this
+ *   server leaves then have none on which they might just be sending
+ */
+export function createHttpDrain(server: Server, draining?: AbortSignal): HttpDrain {
   const connections = new Set<Socket>();
   /** For each connection, the response to its latest request. */
   const latest = new WeakMap<Socket, ServerResponse>();
@@ -56,6 +60,8 @@ export function createHttpDrain(server: Server): HttpDrain {
     if (isAsking) return UNASKED_MS;
     return response.writableEnded ? UNREAD_MS : Infinity;
   }
+
+  draining?.addEventListener("abort", begin, { once: true });
 
   async function leave(): Promise<void> {
     if (leftAt === null) {
