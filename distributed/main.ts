@@ -1,7 +1,7 @@
 /** Every part as a process of its own on this machine, on the servers of DATABASE_URL, REDIS_URL and MONGODB_URL: what `npm run start:distributed` runs. */
 import { once } from "node:events";
 import { join, resolve } from "node:path";
-import { parseGatewayConfig } from "@toolyard/gateway/config.ts";
+import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
 import {
   ConfigError,
   PROXY_PERMISSIONS,
@@ -111,7 +111,7 @@ await runProcess(
 
     const administrator = factsOf<FirstAdministrator>(parts.subgraphs, facts, "identity");
     const { notes } = factsOf<{ notes: string[] }>(parts.subgraphs, facts, "deployments");
-    const urlOf = ({ env, port }: Part) => `http://${env["HOST"] === "::1" ? "[::1]" : "127.0.0.1"}:${port}`;
+    const urlOf = ({ host, port }: Part) => `http://${urlHost(host)}:${port}`;
     const [gatewayUrl = "", ...otherGateways] = parts.gateways.map(urlOf);
     const [, ...otherProxies] = parts.proxies.map(urlOf);
     const graph = createHttpGraphClient({ gatewayUrl, headersOf: signedBy(signer) });

@@ -1,10 +1,13 @@
 import { ConfigError } from "@toolyard/service-kit";
-import { spawn, type ChildProcess } from "node:child_process";
+import { fork, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { join } from "node:path";
 // oxlint-disable-next-line no-restricted-imports -- the program's own waits are watched
 import { setTimeout as delay } from "node:timers/promises";
+import { holdSockets } from "@toolyard/service-kit/process/held-sockets.ts";
 import { OVER } from "@toolyard/service-kit/process/supervision.ts";
+import { freePort } from "@toolyard/testing";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { superviseProcess, type SupervisedProcess } from "./supervised-process.ts";
 
@@ -24,11 +27,11 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-function start(env: Record<string, string> = {}, print?: (line: string) => void) {
+function start(env: Record<string, string> = {}, print?: (line: string) => void, socket?: number) {
   const logger = { warn: vi.fn<(fields: object) => void>() };
   const entry = join(import.meta.dirname, "fixtures", "part.mjs");
   const flags = ["--max-old-space-size=200"];
-  const proxy = superviseProcess({ name: "the proxy", entry, flags, env, logger, ...(print && { print }) });
+  const proxy = superviseProcess({ name: "the proxy", entry, flags, env, socket, logger, ...(print && { print }) });
   running.push(proxy);
   return {
     proxy,
@@ -84,6 +87,30 @@ test("the pause is short again for a proxy that ran for long", async () => {
   await killed(fourth);
   await listening(5);
   expect(restarts().map(({ restart_in_ms }) => restart_in_ms)).toEqual([200, 400, 800, 200]);
+});
+
+test("connections to one that does not come back within two seconds are refused until it serves again", async () => {
+  const port = await freePort();
+  const [socket = 0] = await holdSockets([{ host: "127.0.0.1", port }]);
+  const restarted = Promise.withResolvers<undefined>();
+  vi.mocked(delay).mockImplementation(async () => restarted.promise as never);
+  const { proxy } = start({}, undefined, socket);
+  await proxy.ready;
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  await killed(children()[0] ?? expect.fail());
+  const waiting = connect(port, "127.0.0.1");
+  const end = once(waiting, "error");
+  await once(waiting, "connect");
+  // Of the maker of the socket.
+  expect(vi.mocked(fork)).toHaveBeenCalledTimes(1);
+  await vi.advanceTimersByTimeAsync(2_000);
+  vi.useRealTimers();
+  expect(await end).toMatchObject([{ code: "ECONNRESET" }]);
+  const refuser = vi.mocked(fork).mock.results[1]?.value as ChildProcess;
+  const refused = once(refuser, "exit");
+  restarted.resolve(undefined);
+  await listening(2);
+  await refused;
 });
 
 test("a proxy that never serves is given up after five tries, with its reason", async () => {

@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ConfigError, ToolyardError, type Logger } from "@toolyard/service-kit";
+import { refuseConnections } from "@toolyard/service-kit/process/held-sockets.ts";
 import { inheritsSocket } from "@toolyard/service-kit/process/listening-socket.ts";
 import { OVER } from "@toolyard/service-kit/process/supervision.ts";
 
@@ -26,6 +27,8 @@ export const PROXY_MAX_HEAP_MB = 1_024;
 
 const FIRST_RESTART_MS = 200;
 const LAST_RESTART_MS = 5_000;
+/** How long connections wait for one that is started again. */
+const REFUSED_AFTER_MS = 2_000;
 /** One that ran this long is no longer counted as failing. */
 const STEADY_MS = 10_000;
 /** That of a Toolyard that was killed may keep its port for some seconds. */
@@ -58,6 +61,15 @@ export function superviseProcess<Facts = unknown>(options: {
   const stopping = new AbortController();
   let child: ChildProcess | null = null;
   let hasServed = false;
+  /** Of connections that would wait for a part that does not come back soon; null: it may still. */
+  let stopRefusing: (() => void) | null = null;
+  let refusal: NodeJS.Timeout | undefined;
+  const accept = (): void => {
+    clearTimeout(refusal);
+    refusal = undefined;
+    stopRefusing?.();
+    stopRefusing = null;
+  };
   const ready = Promise.withResolvers<Facts>();
   // Callers may wait for it; a failure that nobody waits for is no failure of this process.
   ready.promise.catch(() => undefined);
@@ -75,6 +87,7 @@ export function superviseProcess<Facts = unknown>(options: {
         if (print && input) createInterface({ input, crlfDelay: Infinity }).on("line", print);
       child.once("message", (facts) => {
         hasServed = true;
+        accept();
         // What its main.ts says.
         ready.resolve(facts as Facts);
       });
@@ -88,6 +101,8 @@ export function superviseProcess<Facts = unknown>(options: {
       const startedAt = performance.now();
       const reason = await run().catch(messageOf); // thrown where there is no memory for another process
       child = null;
+      if (socket !== undefined && hasServed && !stopRefusing)
+        refusal ??= setTimeout(() => (stopRefusing = refuseConnections(socket)), REFUSED_AFTER_MS);
       if (stopping.signal.aborted) return;
       if (!hasServed && (tries >= FIRST_TRIES || reason === WRONG_CONFIGURATION)) {
         const message = `${name} does not start: ${reason}. Its output above says why.`;
@@ -114,6 +129,7 @@ export function superviseProcess<Facts = unknown>(options: {
       const kill = setTimeout(() => child?.kill("SIGKILL"), graceMs);
       await supervised;
       clearTimeout(kill);
+      accept();
       // Nobody serves there any more: connections end at once instead of waiting, and the port stays taken.
       if (socket !== undefined)
         createServer((connection) => connection.resetAndDestroy())

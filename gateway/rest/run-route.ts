@@ -132,6 +132,8 @@ function pageOf(body: unknown, total: number | undefined, { first, offset }: Rec
 /** The graph's first error, with REST's names. */
 export function errorOf(errors: readonly GraphQLError[], compiled?: CompiledRoute, ifMatch?: string): ToolyardError {
   const [first] = errors;
+  // What another subgraph adds to a change comes after the change.
+  const isBegun = compiled?.route.method !== "GET" && (first?.path?.length ?? 0) > 1;
   const { code, problems, retryAfterSeconds, requestId: _requestId, ...extensions } = first?.extensions ?? {};
   const message = first?.message ?? "The graph answered without data.";
   if (ifMatch !== undefined && code === "CONFLICT" && "currentVersion" in extensions)
@@ -144,7 +146,7 @@ export function errorOf(errors: readonly GraphQLError[], compiled?: CompiledRout
   return new ToolyardError(codeOf(code), isMade ? badInput(ours).message : message, {
     extensions: Object.fromEntries(Object.entries(extensions).map(([name, value]) => [toSnake(name), value])),
     ...(ours && { problems: ours }),
-    ...(typeof retryAfterSeconds === "number" && { retryAfterSeconds }),
+    ...(typeof retryAfterSeconds === "number" && !isBegun && { retryAfterSeconds }),
   });
 }
 

@@ -112,6 +112,19 @@ export function idempotencyStoreContract(
         });
       },
 
+      abandon() {
+        test("says of an id without an answer that none comes, and of no other, to every process", async () => {
+          const [claim, kept] = [claimOf(), claimOf()];
+          await store.claim(claim, NOW, room);
+          await keep(kept, "kept");
+          for (const { id } of [claim, kept, claimOf()]) await store.abandon(id);
+          expect(await opened.stores[1].claim(claim, NOW, room)).toMatchObject({
+            entry: { runningUntil: 0, answer: null },
+          });
+          expect(await opened.stores[1].claim(kept, NOW, room)).toMatchObject({ entry: { answer: "kept" } });
+        });
+      },
+
       purge() {
         test("removes what has expired, however many, and nothing else", async () => {
           await store.purge(NOW - 1);

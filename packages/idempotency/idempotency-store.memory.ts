@@ -27,6 +27,10 @@ export function createMemoryIdempotencyStore(): IdempotencyStore {
     async release(id) {
       if (entries.get(id)?.answer === null) entries.delete(id);
     },
+    async abandon(id) {
+      const entry = entries.get(id);
+      if (entry?.answer === null) entry.runningUntil = 0;
+    },
     async purge(now) {
       const expired = [...entries.values()].filter(({ expiresAt }) => expiresAt <= now);
       for (const { id } of expired) entries.delete(id);

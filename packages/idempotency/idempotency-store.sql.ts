@@ -44,6 +44,10 @@ export function createSqlIdempotencyStore(database: Database): IdempotencyStore 
       database.transaction(async ({ manager }) => {
         await manager.getRepository(idempotencyEntity).delete({ id, answer: IsNull() });
       }),
+    abandon: (id) =>
+      database.transaction(async ({ manager }) => {
+        await manager.getRepository(idempotencyEntity).update({ id, answer: IsNull() }, { runningUntil: 0 });
+      }),
     purge: (now, work) => deleteInChunks(database, idempotencyEntity, { expiresAt: LessThanOrEqual(now) }, work),
     leases: createSqlJobLeases(database),
     close: () => database.close(),

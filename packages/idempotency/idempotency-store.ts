@@ -44,6 +44,8 @@ export interface IdempotencyStore {
   finish(id: string, answer: string): Promise<void>;
   /** Lets go of an id that was claimed and has no answer. */
   release(id: string): Promise<void>;
+  /** Has an id that was claimed and has no answer get none: nobody knows what came of it. */
+  abandon(id: string): Promise<void>;
   /** Removes what has expired, in bounded steps. @returns how many entries */
   purge(now: number, work?: LongWork): Promise<number>;
   /** Who removes it; null: each process has a store of its own. */

@@ -82,17 +82,33 @@ test("other content under the same key is refused, also while the first runs", a
   await expect(other()).rejects.toMatchObject({ extensions: { problems: [{ path: "Idempotency-Key" }] } });
 });
 
-test("after an error the key may be sent again; those who wait try themselves", async () => {
+test("where nothing was begun the key may be sent again; those who wait try themselves", async () => {
   const idempotency = open();
   const request = requestOf();
   const run = vi.fn(async (): Promise<KeptAnswer> => {
-    if (run.mock.calls.length === 1) throw new ToolyardError("TIMEOUT", "Slow.");
+    if (run.mock.calls.length === 1) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "Away.", { retryAfterSeconds: 1 });
     return created;
   });
   const [first, second] = await Promise.allSettled([idempotency.once(request, run), idempotency.once(request, run)]);
   expect(first).toMatchObject({ status: "rejected" });
   expect(second).toMatchObject({ value: { status: 201, isReplayed: false } });
   expect(run).toHaveBeenCalledTimes(2);
+});
+
+test.each<[string, Error]>([
+  ["a request that took too long", new ToolyardError("TIMEOUT", "Slow.")],
+  ["one whose connection broke", new ToolyardError("UPSTREAM_UNAVAILABLE", "It broke.")],
+  ["one that met a bug", new TypeError("undefined is not a function")],
+])("%s may have been done, and is not run again under its key", async (_, error) => {
+  const store = createMemoryIdempotencyStore();
+  const request = requestOf();
+  const run = vi.fn(async (): Promise<KeptAnswer> => {
+    throw error;
+  });
+  await expect(open(store).once(request, run)).rejects.toBe(error);
+  for (const idempotency of [open(store), open(store)])
+    await expect(idempotency.once(request, run)).rejects.toMatchObject({ code: "CONFLICT" });
+  expect(run).toHaveBeenCalledTimes(1);
 });
 
 test("answers are kept for a day, sealed", async () => {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { ToolyardError, publicMessage, type Logger } from "@toolyard/service-kit";
+import { ToolyardError, isPublic, publicMessage, type Logger } from "@toolyard/service-kit";
+import { statusOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import type { Sealer } from "@toolyard/service-kit/identity/sealing.ts";
 import { z } from "zod";
 import type { Job } from "@toolyard/scheduler";
@@ -30,9 +31,9 @@ interface KeyedRequest {
  */
 export interface Idempotency {
   /**
-   * Runs a request, or waits for the one that runs, and answers as the first was answered. Errors of `run` pass through, and the request
-   * may be sent again under its key.
-   * @throws ToolyardError BAD_USER_INPUT for a key that is none, or that had other content; CONFLICT when the process ended during the
+   * Runs a request, or waits for the one that runs, and answers as the first was answered. Errors of `run` pass through; the request
+   * may be sent again under its key where nothing was begun.
+   * @throws ToolyardError BAD_USER_INPUT for a key that is none, or that had other content; CONFLICT when nobody knows what came of the
    * first request; RATE_LIMITED when the caller has too many keys
    */
   once(request: KeyedRequest, run: () => Promise<KeptAnswer>): Promise<KeptAnswer & { isReplayed: boolean }>;
@@ -58,6 +59,13 @@ const keptAnswer = z.object({
 /** Whether an answer is kept: others are no reason not to try again. */
 export function isKept(status: number): boolean {
   return status < 500 && status !== 401 && status !== 403 && status !== 429;
+}
+
+/** Whether an error that is not kept says that nothing was begun: every 503 does. */
+function isUndone(error: unknown): boolean {
+  if (!isPublic(error)) return false;
+  const status = statusOf(error.code, error.extensions["retryAfterSeconds"]);
+  return status < 500 || status === 503;
 }
 
 /** @param options.timeoutMs The longest that a request may run */
@@ -95,7 +103,7 @@ export function createIdempotency(options: {
     try {
       answer = await run();
     } catch (error) {
-      await store.release(id);
+      await (isUndone(error) ? store.release(id) : store.abandon(id));
       throw error;
     }
     try {

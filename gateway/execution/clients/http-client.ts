@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { ToolyardError, type Warn } from "@toolyard/service-kit";
+import { AWAY_RETRY_SECONDS } from "@toolyard/service-kit/errors/errors.ts";
 import { isObject } from "@toolyard/service-kit/json.ts";
 import { parseExactly } from "../../formats/exact-json.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
@@ -15,7 +16,7 @@ import { variablesTextOf } from "./subgraph-client.ts";
 import { parseSubgraphResponse } from "./subgraph-response.ts";
 import { WireProblem, type WireResponse } from "./wire/response-parser.ts";
 import { WireClosed } from "./wire/wire-connection.ts";
-import { createWirePool, WireTimeout } from "./wire/wire-pool.ts";
+import { createWirePool, WireTimeout, WireUnreached } from "./wire/wire-pool.ts";
 
 export interface HttpClientOptions {
   /** The subgraph's name. */
@@ -190,6 +191,10 @@ function transportError(name: string, error: unknown): SubgraphError {
     message: `The subgraph "${name}" is unavailable: ${reason}.`,
     extensions: { code },
   });
+  if (error instanceof WireUnreached) {
+    const { message, extensions } = transportError(name, error.cause);
+    return { message, extensions: { ...extensions, retryAfterSeconds: AWAY_RETRY_SECONDS } };
+  }
   if (error instanceof WireTimeout)
     return { message: `The subgraph "${name}" did not answer in time.`, extensions: { code: "TIMEOUT" } };
   if (error instanceof WireProblem) return unavailable(`it ${error.message}`);

@@ -4,7 +4,7 @@ import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterEach, expect, test } from "vitest";
-import { holdSockets } from "./held-sockets.ts";
+import { holdSockets, refuseConnections } from "./held-sockets.ts";
 import { inheritSocket, inheritsSocket, whereToListen } from "./listening-socket.ts";
 
 const HOST = "127.0.0.1";
@@ -13,10 +13,10 @@ afterEach(() => {
   for (const child of started.splice(0)) child.kill("SIGKILL");
 });
 
-function start(name: string, socket: number): ChildProcess {
+function start(name: string, socket: number | "ignore"): ChildProcess {
   const child = spawn(process.execPath, [join(import.meta.dirname, "fixtures", "listens-on-its-socket.mjs"), name], {
     env: inheritsSocket,
-    stdio: ["ignore", "ignore", "inherit", socket],
+    stdio: ["ignore", "ignore", "pipe", ...(socket === "ignore" ? [] : [socket])],
   });
   started.push(child);
   return child;
@@ -67,14 +67,29 @@ test("a port that somebody has is refused", async () => {
   other.close();
 });
 
-test("a socket of systemd's is for the process that it names, and there is one", () => {
+test("connections are refused as long as that is wanted, and taken by the next process", async () => {
+  const port = await freePort();
+  const [socket = 0] = await holdSockets([{ host: HOST, port }]);
+  const accept = refuseConnections(socket);
+  for (const connection of [connect(port, HOST), connect(port, HOST)])
+    await expect(text(connection)).rejects.toMatchObject({ code: "ECONNRESET" });
+  accept();
+  start("served", socket);
+  await expect.poll(() => answerAt(port).catch(() => "")).toBe("served");
+});
+
+test("a socket of systemd's is for the process that it names, and there is one", async () => {
   const address = { host: HOST, port: 4001 };
   const whereBy = (env: Record<string, string>) => {
     inheritSocket(env);
     return whereToListen(address);
   };
-  expect(whereBy({ LISTEN_FDS: "1", LISTEN_PID: String(process.pid) })).toEqual({ fd: 3 });
+  const child = start("", "ignore");
+  const ended = once(child, "exit");
+  expect(await text(child.stderr ?? expect.fail())).toContain("LISTEN_FDS: descriptor 3 is no socket.");
+  await ended;
   expect(whereBy({ LISTEN_FDS: "1", LISTEN_PID: "1" })).toEqual(address);
+  expect(whereBy({ LISTEN_FDS: "0" })).toEqual(address);
   expect(() => whereBy({ LISTEN_FDS: "2" })).toThrow(/^LISTEN_FDS: /);
   expect(whereBy({})).toEqual(address);
 });

@@ -1,10 +1,11 @@
+import { fstatSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { ConfigError, type Environment } from "./config.ts";
 
 /** Connections that may wait to be accepted; the kernel's own limit (somaxconn) is mostly this. */
 const BACKLOG = 4_096;
 /** The first after standard error, as systemd's socket activation has it (sd_listen_fds(3)). */
-const INHERITED_FD = 3;
+export const INHERITED_FD = 3;
 
 export interface Address {
   host: string;
@@ -44,14 +45,23 @@ let inherited: number | null = null;
 
 /**
  * Has this process listen on the socket that its supervisor or systemd keeps for it, where the environment tells of one.
- * @throws ConfigError when it was given several
+ * @throws ConfigError when it was given several, or none
  */
 export function inheritSocket({ LISTEN_FDS: count, LISTEN_PID: pid }: Environment): void {
   // systemd names the process that it means; those that inherit its environment are not meant.
-  const isMeant = Boolean(count) && (!pid || pid === String(process.pid));
+  const isMeant = Boolean(count) && count !== "0" && (!pid || pid === String(process.pid));
   if (isMeant && count !== "1")
     throw new ConfigError(`LISTEN_FDS: a part listens on one socket, and was given ${count}.`);
+  if (isMeant && !isSocket(INHERITED_FD)) throw new ConfigError(`LISTEN_FDS: descriptor ${INHERITED_FD} is no socket.`);
   inherited = isMeant ? INHERITED_FD : null;
+}
+
+function isSocket(fd: number): boolean {
+  try {
+    return fstatSync(fd).isSocket();
+  } catch {
+    return false;
+  }
 }
 
 /** Where this process listens that was told to at this address. */

@@ -157,3 +157,7 @@ test("the current key comes first: SECRET_KEY, else the one that is kept", async
     await rm(dataDir, { recursive: true, force: true });
   }
 });
+
+test("the name localhost is the address that is printed", () => {
+  expect(parseProcessConfig({ HOST: "localhost" }).host).toBe("127.0.0.1");
+});

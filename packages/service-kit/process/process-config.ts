@@ -81,7 +81,12 @@ export interface RedisSettings {
 
 /** The variables of `ProcessConfig`, said here and nowhere else. */
 export const processVariables = {
-  HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
+  // Of the name's two addresses one would be free for anybody.
+  HOST: z
+    .string()
+    .overwrite((host) => (host === "localhost" ? "127.0.0.1" : host))
+    .default("127.0.0.1")
+    .meta({ example: "127.0.0.1" }),
   DATA_DIR: z.string().default("./data").meta({ example: "./data" }),
   ...publicAddresses,
   CORS_ORIGINS: list([], "https://app.example.com,https://admin.example.com").refine(

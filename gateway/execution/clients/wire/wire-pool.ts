@@ -31,6 +31,11 @@ export class WireTimeout extends Error {
   override readonly name = "WireTimeout";
 }
 
+/** Nothing of the request was sent, for want of a connection; the cause says why. */
+export class WireUnreached extends Error {
+  override readonly name = "WireUnreached";
+}
+
 const MAX_ATTEMPTS = 3;
 const IDLE_SWEEP_MS = 1_000;
 const READ_BYTES = 65_536;
@@ -122,7 +127,7 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       // A server may close a connection that was idle just as a request is on its way.
       const isUnlucky = connection.hasAnswered() && !connection.isWithinResponse() && isOrderly(reason);
       if (isUnlucky && exchange.isRepeatable && exchange.attempts < MAX_ATTEMPTS && !isClosed) queue.push(exchange);
-      else fail(exchange, reason);
+      else fail(exchange, connection.isConnecting() ? new WireUnreached(reason.message, { cause: reason }) : reason);
     }
     if (queue.length > 0) schedule();
   }
