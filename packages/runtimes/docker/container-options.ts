@@ -2,21 +2,8 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { ContainerCreateOptions } from "dockerode";
 import { allowanceOf } from "../resources.ts";
+import type { ContainerLaunch } from "../container/container-launch.ts";
 import type { ReplicaSpec } from "../runtime.ts";
-
-/** A launch, put in terms of an image. */
-export interface ContainerLaunch {
-  image: string;
-  /** Null: the image's own. */
-  entrypoint: string[] | null;
-  args: string[];
-  env: Record<string, string>;
-  workingDirectory: string | null;
-  /** Where the server listens in the container. */
-  port: number;
-  /** Of lines that its bridge prints: see `markOf`; null where it has none. */
-  logKey: string | null;
-}
 
 /** By these a container is found again, whoever asks. */
 export const LABELS = {

@@ -8,7 +8,7 @@ import { httpUrl } from "../endpoint/http-url.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { endOf, NOBODY_KNOWS } from "./container-end.ts";
 import { watchContainers } from "./container-events.ts";
-import { containerLaunch } from "./container-launch.ts";
+import { containerLaunch } from "../container/container-launch.ts";
 import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";

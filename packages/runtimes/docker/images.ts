@@ -1,6 +1,6 @@
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { aborted, EngineRefusal, linesOf, orNull, type Engine } from "./engine.ts";
-import { imageReference, type ImageReference } from "./image-reference.ts";
+import { imageReference, type ImageReference } from "../container/image-reference.ts";
 import { describePull, type PullMessage } from "./pull-progress.ts";
 import type { RegistryCredentials } from "./registry-credentials.ts";
 

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { z } from "zod";
-import { DEFAULT_REGISTRY } from "./image-reference.ts";
+import { DEFAULT_REGISTRY } from "../container/image-reference.ts";
 
 /** As Docker's API takes them. Secret. */
 export type RegistryCredentials =

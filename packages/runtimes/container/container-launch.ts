@@ -3,7 +3,20 @@ import { HANDOVER_VARIABLE, type Handover } from "@toolyard/bridge/child/handove
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { bridgeLaunch } from "../bridge-launch.ts";
 import type { ReplicaSpec } from "../runtime.ts";
-import type { ContainerLaunch } from "./container-options.ts";
+
+/** A launch, put in terms of an image. */
+export interface ContainerLaunch {
+  image: string;
+  /** Null: the image's own. */
+  entrypoint: string[] | null;
+  args: string[];
+  env: Record<string, string>;
+  workingDirectory: string | null;
+  /** Where the server listens in the container. */
+  port: number;
+  /** Of lines that its bridge prints: see `markOf`; null where it has none. */
+  logKey: string | null;
+}
 
 /** Where the Dockerfile puts the bridge. */
 const BRIDGE = "/opt/toolyard/packages/bridge/start.mjs";
