@@ -48,6 +48,8 @@ export interface ReplicaSpec {
   secrets: readonly string[];
   /** Null: the runtime's default, or no limit where it has none. */
   resources: ReplicaResources;
+  /** What the launch says of probes and calls, for what is probed by its platform, too. */
+  options?: LaunchOptions;
 }
 
 /** Enough to find the replica again after a restart of the control plane. JSON; kept in the store. No secrets. */

@@ -6,8 +6,10 @@ import type { ContainerInspectInfo } from "dockerode";
 import { claimFolder } from "../process/ownership.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
-import { endOf, NOBODY_KNOWS } from "./container-end.ts";
+import { NOBODY_KNOWS } from "../container/exit-code.ts";
+import { endOf } from "./container-end.ts";
 import { watchContainers } from "./container-events.ts";
+import { CANNOT_RUN } from "../container/cannot-run.ts";
 import { containerLaunch } from "../container/container-launch.ts";
 import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
@@ -381,9 +383,6 @@ function isLocalOnly(host: string): boolean {
 function passRefusal(error: unknown): void {
   if (!(error instanceof EngineRefusal)) throw error;
 }
-
-const CANNOT_RUN =
-  /executable file|no such file or directory|exec format error|permission denied|is a directory|no command/i;
 
 function startFailure(refusal: EngineRefusal): ToolyardError {
   const said = refusal.message.replace(/\s+/g, " ").slice(0, 500);

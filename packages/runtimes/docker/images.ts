@@ -1,6 +1,7 @@
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { aborted, EngineRefusal, linesOf, orNull, type Engine } from "./engine.ts";
 import { imageReference, type ImageReference } from "../container/image-reference.ts";
+import { pullFailure } from "../container/pull-failure.ts";
 import { describePull, type PullMessage } from "./pull-progress.ts";
 import type { RegistryCredentials } from "./registry-credentials.ts";
 
@@ -100,22 +101,4 @@ export function createImages(options: {
       return reference.name;
     },
   };
-}
-
-const DENIED =
-  /unauthorized|authentication required|access denied|access to the resource is denied|forbidden|\b40[13]\b/i;
-const MISSING =
-  /not found|manifest unknown|name unknown|no such (?:image|manifest)|repository .*does not exist|invalid reference|must be lowercase|\b404\b/i;
-
-/** Engines and registries tell by words only what is the matter. */
-function pullFailure({ name, registry }: ImageReference, said: string): ToolyardError {
-  const words = said.trim().replace(/\s+/g, " ").slice(0, 500);
-  if (DENIED.test(words))
-    return new ToolyardError(
-      "BAD_USER_INPUT",
-      `${registry} does not give out the image ${name}: it does not exist, or Toolyard's credentials for ${registry} are missing or wrong. It said: ${words}`,
-    );
-  if (MISSING.test(words))
-    return new ToolyardError("BAD_USER_INPUT", `There is no image ${name}. ${registry} said: ${words}`);
-  return new ToolyardError("UPSTREAM_UNAVAILABLE", `The image ${name} cannot be pulled now. The engine said: ${words}`);
 }

@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { parseEnvironment } from "@toolyard/service-kit";
 import { z } from "zod";
+import { imageVariables } from "../container/image-variables.ts";
 import type { RuntimeModule } from "../runtime-module.ts";
 
 const variables = {
@@ -10,15 +11,7 @@ const variables = {
   DOCKER_TLS_VERIFY: z.string().optional().meta({ example: "1" }),
   DOCKER_CERT_PATH: z.string().optional().meta({ example: "/etc/docker/certificates" }),
   DOCKER_CONFIG: z.string().optional().meta({ example: "/etc/toolyard/docker" }),
-  MCP_RUNNER_IMAGE: z.string().optional().meta({ example: "toolyard:0.1.0" }),
-  MCP_IMAGE_REGISTRY: z
-    .string()
-    .regex(
-      /^[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/,
-      "must be a host, with a path or without",
-    )
-    .optional()
-    .meta({ example: "ghcr.io/acme" }),
+  ...imageVariables,
 };
 
 export const docker: RuntimeModule = {

@@ -30,6 +30,7 @@ export const partsBySecret: ReadonlyMap<string, readonly PartKind[]> = new Map(
     GITHUB_TOKEN: WITH_GITHUB,
     GITHUB_APP_PRIVATE_KEY: WITH_GITHUB,
     GITHUB_WEBHOOK_SECRET: ["tools"],
+    KUBERNETES_SERVICE_ACCOUNT_TOKEN: ["deployments"],
     APOLLO_KEY: ["gateway"],
     OTEL_EXPORTER_OTLP_HEADERS: ["gateway"],
     OTEL_EXPORTER_OTLP_TRACES_HEADERS: ["gateway"],

@@ -67,6 +67,7 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
         token: sealer.open(replica.sealedToken, replica.id),
         secrets: secrets.of(deployment, replica),
         resources: resourcesOf(deployment.launch),
+        options: deployment.launch.options,
       },
       signal,
       (reason) => {

@@ -1,0 +1,257 @@
+import { createHash } from "node:crypto";
+import type {
+  V1ConfigMap,
+  V1Container,
+  V1Deployment,
+  V1EnvVar,
+  V1Probe,
+  V1Secret,
+  V1Service,
+} from "@kubernetes/client-node";
+import type { LaunchOptions } from "@toolyard/launch/launch.ts";
+import type { ContainerLaunch } from "../container/container-launch.ts";
+import { allowanceOf } from "../resources.ts";
+import type { ReplicaSpec } from "../runtime.ts";
+import { CONTAINER } from "./pod-state.ts";
+
+/** Where pods may run, and what they are given of the cluster. */
+export interface PodPlacement {
+  nodeSelector: Record<string, string>;
+  tolerations: object[];
+  /** Names of Secrets in the namespace. */
+  pullSecrets: string[];
+  /** The user of images' processes; null: each image's own. */
+  runAsUser: number | null;
+}
+
+/** By these a replica's objects are found again, whoever asks. */
+export const LABELS = {
+  managedBy: "app.kubernetes.io/managed-by",
+  /** The name of its objects. */
+  instance: "app.kubernetes.io/instance",
+  owner: "toolyard.dev/owner",
+  replica: "toolyard.dev/replica",
+  deployment: "toolyard.dev/deployment",
+} as const;
+export const ANNOTATIONS = {
+  name: "toolyard.dev/name",
+  endpoint: "toolyard.dev/endpoint",
+  logKey: "toolyard.dev/log-key",
+  /** How the replica ended, and when: JSON. */
+  ended: "toolyard.dev/ended",
+} as const;
+
+/** How long a server may take to end after SIGTERM; a stop that has less time says so. */
+export const GRACE_SECONDS = 10;
+/** Of launches that are commands: the user of Toolyard's own image, in which they run. */
+const RUNNER_USER = 1_000;
+const LONGEST_NAME = 40;
+const HASH_LETTERS = 10;
+const DEFAULT_REQUEST = { memoryMb: 128, cpus: 0.05 };
+/** Of Kubernetes' own liveness probe, which is for when Toolyard is away: how much later than Toolyard's it gives a server up. */
+const LATER = 3;
+
+export const ownLabels = (ownerId: string): Record<string, string> => ({
+  [LABELS.managedBy]: "toolyard",
+  [LABELS.owner]: ownerId,
+});
+
+/** Of all objects of a replica: a DNS label of at most 63 letters. */
+export function objectName(ownerId: string, name: string): string {
+  const hash = createHash("sha256").update(`${ownerId}/${name}`).digest("hex").slice(0, HASH_LETTERS);
+  return `mcp-${name.slice(0, LONGEST_NAME).replace(/-+$/, "")}-${hash}`;
+}
+
+export interface Manifests {
+  /** All others belong to it. `endpoint`: where the replica answers; null while that is not known. */
+  deployment: (scale: { replicas: 0 | 1; endpoint: string | null }) => V1Deployment;
+  /** Of all. */
+  name: string;
+  service: V1Service;
+  /** Null where there is nothing to keep in one. */
+  configMap: V1ConfigMap | null;
+  secret: V1Secret | null;
+}
+
+export function manifestsOf(
+  spec: ReplicaSpec,
+  launch: ContainerLaunch,
+  own: { ownerId: string; namespace: string; placement: PodPlacement },
+): Manifests {
+  const { ownerId, namespace, placement } = own;
+  const name = objectName(ownerId, spec.name);
+  const labels = {
+    ...ownLabels(ownerId),
+    [LABELS.instance]: name,
+    [LABELS.replica]: spec.replicaId,
+    [LABELS.deployment]: spec.deploymentId,
+  };
+  const metadata = { name, namespace, labels };
+  const variables = { PORT: String(launch.port), HOST: "0.0.0.0", ...launch.env };
+  const isSecret = secretFinder(spec.secrets);
+  const isHidden = ([, value]: [string, string]): boolean => launch.logKey !== null || isSecret(value);
+  const entries = Object.entries(variables);
+  const hidden = Object.fromEntries(entries.filter(isHidden));
+  const shown = Object.fromEntries(entries.filter((entry) => !isHidden(entry)));
+  const args = launch.args.map((arg, index) => {
+    if (!isSecret(arg)) return escaped(arg);
+    hidden[argumentName(index)] = arg;
+    return `$(${argumentName(index)})`;
+  });
+  const env: V1EnvVar[] = [
+    ...Object.keys(shown).map((key) => ({ name: key, valueFrom: { configMapKeyRef: { name, key } } })),
+    ...Object.keys(hidden).map((key) => ({ name: key, valueFrom: { secretKeyRef: { name, key } } })),
+  ];
+  const { cpus, memoryMb, diskMb } = allowanceOf(spec.resources);
+  const container: V1Container = {
+    name: CONTAINER,
+    image: launch.image,
+    imagePullPolicy: "IfNotPresent",
+    ...(launch.entrypoint !== null && { command: launch.entrypoint.map(escaped) }),
+    ...(args.length > 0 && { args }),
+    ...(launch.workingDirectory !== null && { workingDir: launch.workingDirectory }),
+    env,
+    ports: [{ name: "mcp", containerPort: launch.port, protocol: "TCP" }],
+    resources: {
+      limits: { memory: `${memoryMb}Mi`, ...(cpus !== null && { cpu: cpuOf(cpus) }) },
+      requests: {
+        // What a launch asks for is its own; what it leaves open is bounded, and not set aside.
+        memory: `${spec.resources.memoryMb ?? Math.min(memoryMb, DEFAULT_REQUEST.memoryMb)}Mi`,
+        cpu: cpuOf(Math.min(cpus ?? Infinity, DEFAULT_REQUEST.cpus)),
+      },
+    },
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      privileged: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ["ALL"] },
+    },
+    ...probesOf(spec, launch),
+    volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
+  };
+  const user = spec.launch.kind === "image" ? placement.runAsUser : (placement.runAsUser ?? RUNNER_USER);
+  return {
+    name,
+    deployment: ({ replicas, endpoint }) => ({
+      apiVersion: "apps/v1",
+      kind: "Deployment",
+      metadata: {
+        ...metadata,
+        annotations: {
+          [ANNOTATIONS.name]: spec.name,
+          ...(endpoint !== null && { [ANNOTATIONS.endpoint]: endpoint }),
+          ...(launch.logKey !== null && { [ANNOTATIONS.logKey]: launch.logKey }),
+        },
+      },
+      spec: {
+        replicas,
+        revisionHistoryLimit: 0,
+        strategy: { type: "Recreate" },
+        selector: { matchLabels: { ...ownLabels(ownerId), [LABELS.instance]: name } },
+        template: {
+          metadata: { labels },
+          spec: {
+            containers: [container],
+            automountServiceAccountToken: false,
+            enableServiceLinks: false,
+            terminationGracePeriodSeconds: GRACE_SECONDS,
+            // The server is not the first process: SIGTERM ends it unless it says otherwise, and somebody reaps its children.
+            shareProcessNamespace: true,
+            securityContext: {
+              seccompProfile: { type: "RuntimeDefault" },
+              ...(user !== null && { runAsNonRoot: true, runAsUser: user, runAsGroup: user }),
+            },
+            volumes: [{ name: "tmp", emptyDir: { sizeLimit: `${diskMb}Mi` } }],
+            nodeSelector: placement.nodeSelector,
+            // The library has a class of its own for them; the API takes them as they are given.
+            tolerations: placement.tolerations,
+            imagePullSecrets: placement.pullSecrets.map((secret) => ({ name: secret })),
+          },
+        },
+      },
+    }),
+    service: {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata,
+      spec: {
+        type: "ClusterIP",
+        selector: { ...ownLabels(ownerId), [LABELS.instance]: name },
+        ports: [{ name: "mcp", port: launch.port, targetPort: launch.port, protocol: "TCP" }],
+        // Toolyard routes by its own probes, which tell why a server is not ready.
+        publishNotReadyAddresses: true,
+      },
+    },
+    configMap: Object.keys(shown).length === 0 ? null : { apiVersion: "v1", kind: "ConfigMap", metadata, data: shown },
+    secret:
+      Object.keys(hidden).length === 0
+        ? null
+        : { apiVersion: "v1", kind: "Secret", metadata, type: "Opaque", data: encoded(hidden) },
+  };
+}
+
+/** Of `$(NAME)` in commands and arguments Kubernetes makes the variable's value. */
+const escaped = (text: string): string => text.replaceAll("$(", "$$$$(");
+const argumentName = (index: number): string => `TOOLYARD_ARGUMENT_${index}`;
+const cpuOf = (cpus: number): string => `${Math.max(1, Math.round(cpus * 1_000))}m`;
+
+function encoded(values: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, Buffer.from(value).toString("base64")]));
+}
+
+/** Whether a text has any of the secrets, as they are or in JSON. */
+function secretFinder(secrets: readonly string[]): (text: string) => boolean {
+  const known = secrets
+    .filter((secret) => secret !== "")
+    .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
+  return (text) => known.some((secret) => text.includes(secret));
+}
+
+/** Kubernetes' own: readiness for people to see, and liveness for when Toolyard is away. */
+function probesOf(
+  { launch: { kind }, options }: ReplicaSpec,
+  { port }: ContainerLaunch,
+): Pick<V1Container, "livenessProbe" | "readinessProbe" | "startupProbe"> {
+  if (options === undefined) return {};
+  const [livenessPath, readinessPath] =
+    kind === "stdio" ? BRIDGE_PATHS : [options.health.livenessPath, options.health.readinessPath].map(withoutKeys);
+  const ready = readinessPath ?? livenessPath;
+  return {
+    ...(livenessPath && livenessOf(options, livenessPath, port)),
+    ...(ready && {
+      readinessProbe: {
+        ...common(options, ready, port),
+        failureThreshold: options.health.failureThreshold,
+        successThreshold: options.health.successThreshold,
+      },
+    }),
+  };
+}
+
+/** A bridge whose server does not start says so, and goes on: Toolyard decides what becomes of it. */
+const BRIDGE_PATHS = [null, "/healthz"];
+/** A path whose query may have keys is not for everybody who may read Deployments. */
+const withoutKeys = (path: string | null): string | null => (path?.includes("?") ? null : path);
+
+function livenessOf(
+  options: LaunchOptions,
+  path: string,
+  port: number,
+): { livenessProbe: V1Probe; startupProbe: V1Probe } {
+  const { failureThreshold, startTimeoutSeconds } = options.health;
+  const probe = common(options, path, port);
+  // A server that does one thing at a time does not answer while it has a call.
+  const busy = Math.ceil(options.timeoutSeconds / probe.periodSeconds);
+  return {
+    startupProbe: { ...probe, periodSeconds: 1, failureThreshold: startTimeoutSeconds + LATER * failureThreshold },
+    livenessProbe: { ...probe, failureThreshold: LATER * failureThreshold + busy },
+  };
+}
+
+function common({ health, timeoutSeconds }: LaunchOptions, path: string, port: number) {
+  return {
+    httpGet: { path, port },
+    periodSeconds: Math.round(health.intervalSeconds),
+    timeoutSeconds: Math.ceil(health.timeoutSeconds ?? timeoutSeconds),
+  };
+}

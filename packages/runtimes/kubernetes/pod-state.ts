@@ -1,0 +1,158 @@
+import type { V1ContainerStateTerminated, V1Deployment, V1Pod } from "@kubernetes/client-node";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { CANNOT_RUN } from "../container/cannot-run.ts";
+import { exitOf } from "../container/exit-code.ts";
+import { imageReference } from "../container/image-reference.ts";
+import { pullFailure } from "../container/pull-failure.ts";
+import type { ReplicaLiveness } from "../runtime.ts";
+
+export type ReplicaEnd = Extract<ReplicaLiveness, { alive: false }>;
+
+/** What a pod is to the replica that runs in it. */
+export type PodState =
+  /** It has not run yet. `reason`: why, in a sentence, where the cluster says so. `refusal`: it never will. */
+  | { phase: "WAITING"; reason: string | null; refusal: ToolyardError | null }
+  | { phase: "RUNNING"; startedAt: number }
+  /** `previous`: it is another run's turn already, and its output is that of the one before. */
+  | { phase: "ENDED"; end: ReplicaEnd; previous: boolean };
+
+/** Of the one container of a replica's pod. */
+export const CONTAINER = "server";
+
+/** Of a container whose command was never run. */
+const NEVER_STARTED = ["ContainerCannotRun", "StartError"];
+const NO_CONTAINER = "The cluster cannot make its container. It said:";
+const REFUSED_BY_RULES = /violates PodSecurity|admission webhook .* denied|is invalid:|ValidatingAdmissionPolicy/;
+const OUT_OF_QUOTA = /exceeded quota|failed quota/;
+
+/**
+ * The state of a replica's pod. Kubernetes starts an ended container again by itself, but to Toolyard each end is a replica's: `seenRestarts` says which
+ * run is the replica's, by how many there were before.
+ */
+export function stateOf(pod: V1Pod, seenRestarts = 0): PodState {
+  const { metadata, status, spec } = pod;
+  const container = status?.containerStatuses?.find(({ name }) => name === CONTAINER);
+  const { running, waiting, terminated } = container?.state ?? {};
+  const isLater = (container?.restartCount ?? 0) > seenRestarts;
+  const last = terminated ?? (isLater || waiting ? container?.lastState?.terminated : undefined);
+  if (last && NEVER_STARTED.includes(last.reason ?? ""))
+    return waitingFor(null, refused("The image's command cannot be run. The cluster said:", last.message));
+  const evicted = status?.phase === "Failed" && status.reason ? [status.reason, status.message] : null;
+  const disrupted = status?.conditions?.find(({ type, status: is }) => type === "DisruptionTarget" && is === "True");
+  const [reason, message] = evicted ?? (disrupted ? [disrupted.reason, disrupted.message] : []);
+  const cause = reason === undefined ? null : `The cluster ended it (${reason}). ${sentenceOf(message)}`.trim();
+  if (last) {
+    const isBackingOff = waiting?.reason === "CrashLoopBackOff";
+    return {
+      phase: "ENDED",
+      end: endOf(last, cause, memoryOf(pod), isBackingOff ? (container?.restartCount ?? 0) : 0, spec),
+      previous: terminated === undefined && !isBackingOff && running !== undefined,
+    };
+  }
+  if (cause !== null && (evicted || metadata?.deletionTimestamp)) return gone(cause);
+  if (metadata?.deletionTimestamp) return gone("Its pod was deleted, by somebody else than Toolyard.");
+  if (status?.phase === "Failed" || status?.phase === "Succeeded") return gone("Its pod has ended.");
+  if (running)
+    return { phase: "RUNNING", startedAt: timeOf(running.startedAt) ?? timeOf(metadata?.creationTimestamp) ?? 0 };
+  return whyWaiting(pod, waiting);
+}
+
+function whyWaiting(pod: V1Pod, waiting: { reason?: string; message?: string } | undefined): PodState {
+  const image = pod.spec?.containers[0]?.image ?? "";
+  const { reason = "", message } = waiting ?? {};
+  switch (reason) {
+    case "ErrImagePull":
+    case "ImagePullBackOff":
+    case "RegistryUnavailable":
+      return waitingFor(null, pullFailure(imageReference(image, null), `${message ?? reason}`));
+    case "InvalidImageName":
+      return waitingFor(null, refused(`There is no image ${image}. The cluster said:`, message));
+    case "ErrImageNeverPull":
+      return waitingFor(null, refused(`The node does not have the image ${image}. The cluster said:`, message));
+    case "CreateContainerConfigError":
+      return waitingFor(null, refused(NO_CONTAINER, message ?? reason));
+    case "CreateContainerError":
+    case "RunContainerError":
+      return CANNOT_RUN.test(message ?? "")
+        ? waitingFor(null, refused(NO_CONTAINER, message))
+        : waitingFor(`${NO_CONTAINER} ${sentenceOf(message ?? reason)}`, null);
+    default:
+  }
+  const scheduled = pod.status?.conditions?.find(({ type }) => type === "PodScheduled");
+  if (scheduled?.status === "False")
+    return waitingFor(`No node of the cluster can take it. The cluster said: ${sentenceOf(scheduled.message)}`, null);
+  if (reason === "ContainerCreating")
+    return waitingFor(`The node gets its image ${image} and makes its container.`, null);
+  return waitingFor(null, null);
+}
+
+/** Why a Deployment has no pod; null: it says nothing. */
+export function whyNoPod({ status }: V1Deployment): PodState | null {
+  const failure = status?.conditions?.find(({ type, status: is }) => type === "ReplicaFailure" && is === "True");
+  if (!failure?.message) return null;
+  const { message } = failure;
+  if (OUT_OF_QUOTA.test(message))
+    return waitingFor(`The quota of its namespace has no room for it. The cluster said: ${sentenceOf(message)}`, null);
+  if (REFUSED_BY_RULES.test(message))
+    return waitingFor(null, refused("The cluster's rules refuse its pod. It said:", message));
+  return waitingFor(`The cluster does not make its pod. It said: ${sentenceOf(message)}`, null);
+}
+
+function endOf(
+  { exitCode, signal: number, reason, message }: V1ContainerStateTerminated,
+  cause: string | null,
+  memory: string | null,
+  restarts: number,
+  spec: V1Pod["spec"],
+): ReplicaEnd {
+  const { exitCode: code, signal } = exitOf(number ? 128 + number : exitCode);
+  const probed = spec?.containers[0]?.livenessProbe?.httpGet?.path;
+  const times = restarts === 1 ? "once" : `${restarts} times`;
+  const again = restarts === 0 ? null : `Kubernetes has started it again ${times} (CrashLoopBackOff).`;
+  const why = [
+    reason === "OOMKilled" ? `It ran out of memory${memory === null ? "" : `, of which it may use ${memory}`}.` : null,
+    reason === "Error" && signal === "SIGKILL" && cause === null && probed !== undefined
+      ? `Somebody killed it, or Kubernetes did since ${probed} was not answered.`
+      : null,
+    cause,
+    again,
+  ].filter((part) => part !== null);
+  return {
+    alive: false,
+    exitCode: code,
+    signal,
+    detail: message || null,
+    ...(why.length > 0 && { why: why.join(" ") }),
+  };
+}
+
+function gone(why: string): PodState {
+  return { phase: "ENDED", end: { alive: false, exitCode: null, signal: null, detail: null, why }, previous: false };
+}
+
+function waitingFor(reason: string | null, refusal: ToolyardError | null): PodState {
+  return { phase: "WAITING", reason: refusal?.message ?? reason, refusal };
+}
+
+function refused(what: string, message: string | undefined): ToolyardError {
+  return new ToolyardError("BAD_USER_INPUT", `${what} ${sentenceOf(message)}`);
+}
+
+const LONGEST = 500;
+
+function sentenceOf(text: string | undefined): string {
+  const words = (text ?? "").trim().replace(/\s+/g, " ").slice(0, LONGEST);
+  return words === "" || /[.!?…]$/.test(words) ? words : `${words}.`;
+}
+
+const MEBIBYTES = /^(\d+)Mi$/;
+
+function memoryOf({ spec }: V1Pod): string | null {
+  const amount = MEBIBYTES.exec(spec?.containers[0]?.resources?.limits?.["memory"] ?? "")?.[1];
+  return amount === undefined ? null : `${amount} MB`;
+}
+
+/** In epoch milliseconds. Of a watch, times are text, whatever their type says. */
+export function timeOf(time: Date | string | undefined): number | null {
+  return time === undefined ? null : new Date(time).getTime();
+}
