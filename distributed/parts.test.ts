@@ -108,7 +108,7 @@ test("a part is told the secrets that it needs, by value or file, and no others"
     gateway: [...shared, "APOLLO_KEY", "OTEL_EXPORTER_OTLP_HEADERS"],
     "worker-1": [...documents, "GITHUB_TOKEN_FILE"],
     "worker-2": [...documents, "GITHUB_TOKEN_FILE"],
-    proxy: ["METRICS_TOKEN", "PROXY_CREDENTIAL"],
+    proxy: ["METRICS_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS", "PROXY_CREDENTIAL"],
   };
   expect(Object.fromEntries(told.map(([name, names]) => [name, names.toSorted()]))).toEqual(
     Object.fromEntries(Object.entries(wanted).map(([name, names]) => [name, names.toSorted()])),

@@ -49,7 +49,7 @@ import type { RequestHead } from "./subscriptions/http-exchange.ts";
 import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
 import { OPEN_MUTATIONS, createToolyardIdentity } from "./identity/toolyard-identity.ts";
 import { noTelemetry, type Telemetry } from "./observability/telemetry.ts";
-import { continueTrace } from "./observability/trace-context.ts";
+import { continueTrace } from "@toolyard/service-kit/tracing/trace-context.ts";
 
 /** Node accepts no longer headers. */
 const MAX_CREDENTIAL_LENGTH = 16_384;

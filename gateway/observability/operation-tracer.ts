@@ -1,4 +1,6 @@
 import { SpanKind, type Attributes, type Link, type SpanContext, type TraceState } from "@opentelemetry/api";
+import { clockOffsetNow, traceparentOf, type ClockOffset, type OpenSpan } from "@toolyard/service-kit/tracing/span.ts";
+import type { SpanSource } from "@toolyard/service-kit/tracing/span-source.ts";
 import type {
   EventTrace,
   FetchTrace,
@@ -7,7 +9,6 @@ import type {
   SubgraphError,
 } from "../execution/clients/subgraph-client.ts";
 import type { CountedOperation } from "./operation-metrics.ts";
-import { clockOffsetNow, traceparentOf, type ClockOffset, type OpenSpan, type SpanOptions } from "./span.ts";
 
 /** One trace that is recorded. */
 export interface Trace {
@@ -22,11 +23,7 @@ export interface Trace {
 }
 
 /** The parts that spans are made with. */
-export interface TraceRecorder {
-  open(options: SpanOptions): OpenSpan;
-  newSpanId(): string;
-  newTraceId(): string;
-}
+type TraceRecorder = Pick<SpanSource, "open" | "newSpanId" | "newTraceId">;
 
 /** Records the operations of one request, or one of a socket. */
 export interface OperationTracer {

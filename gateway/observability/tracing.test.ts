@@ -2,7 +2,7 @@ import { eventually } from "@toolyard/testing";
 import { createClient } from "graphql-ws";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { startOtlpReceiver, type OtlpReceiver, type ReceivedSpan } from "./fixtures/otlp-receiver.ts";
+import { startOtlpReceiver, type OtlpReceiver, type ReceivedSpan } from "@toolyard/testing/otlp-receiver.ts";
 import { serveShop, startGateway, type RunningGateway, type ServedShop } from "./fixtures/served-shop.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";

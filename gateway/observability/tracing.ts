@@ -1,15 +1,12 @@
 import type { IncomingMessage } from "node:http";
-import { randomUUID } from "node:crypto";
-import { ROOT_CONTEXT, SpanKind, createTraceState, type Attributes, type SpanContext } from "@opentelemetry/api";
-import { defaultResource, resourceFromAttributes } from "@opentelemetry/resources";
-import { RandomIdGenerator, SamplingDecision, TraceIdRatioBasedSampler } from "@opentelemetry/sdk-trace-base";
+import { SpanKind, createTraceState, type Attributes, type SpanContext } from "@opentelemetry/api";
 import type { Logger } from "@toolyard/service-kit";
+import { clockOffsetNow, traceparentOf } from "@toolyard/service-kit/tracing/span.ts";
+import { createSpanSource, type StartedTrace } from "@toolyard/service-kit/tracing/span-source.ts";
+import { parseTraceparent, tracestateOf } from "@toolyard/service-kit/tracing/trace-context.ts";
+import type { TracingConfig } from "@toolyard/service-kit/tracing/tracing-config.ts";
 import type { SubgraphClient } from "../execution/clients/subgraph-client.ts";
-import { parseTraceparent, tracestateOf } from "./trace-context.ts";
-import { createOperationTracer, type OperationTracer, type Trace, type TraceRecorder } from "./operation-tracer.ts";
-import { clockOffsetNow, openSpan, traceparentOf } from "./span.ts";
-import { createSpanExport } from "./span-export.ts";
-import type { TracingConfig } from "./telemetry-config.ts";
+import { createOperationTracer, type OperationTracer, type Trace } from "./operation-tracer.ts";
 import { traceFetches } from "./traced-client.ts";
 
 /** Records requests and operations as OpenTelemetry spans, by its semantic conventions. */
@@ -49,58 +46,21 @@ export interface TracingOptions {
 }
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"]);
-const SAMPLED = 1;
-/** Flags of a later version say nothing here. */
-const RANDOM = 2;
-const FLUSH_MS = 5_000;
 const unrecorded: RequestSpan = { end: () => undefined };
 
 export function createTracing({ config, version, log }: TracingOptions): Tracing {
-  const ids = new RandomIdGenerator();
-  const sampler = new TraceIdRatioBasedSampler(config.sampler.ratio);
-  const spans = createSpanExport({ config, log });
-  const scope = {
-    resource: defaultResource().merge(
-      resourceFromAttributes({
-        "service.version": version,
-        "service.instance.id": randomUUID(),
-        ...config.resourceAttributes,
-        "service.name": config.serviceName,
-      }),
-    ),
-    instrumentationScope: { name: "@toolyard/gateway", version },
-  };
-  const recorder: TraceRecorder = {
-    open: (options) => openSpan(options, scope, spans.add),
-    newSpanId: () => ids.generateSpanId(),
-    newTraceId: () => ids.generateTraceId(),
-  };
+  const recorder = createSpanSource({ config, scope: { name: "@toolyard/gateway", version }, log });
   /** By the requests that opened them. */
-  const traces = new WeakMap<
-    Pick<IncomingMessage, "headers">,
-    Trace & { isSampled: boolean; remote: SpanContext | undefined }
-  >();
+  const traces = new WeakMap<Pick<IncomingMessage, "headers">, Trace & StartedTrace>();
 
   /** The trace that a request brings, or one that begins with it. */
   function traceOf({ headers }: Pick<IncomingMessage, "headers">) {
     const parent = parseTraceparent(headers.traceparent);
-    const traceId = parent?.traceId ?? ids.generateTraceId();
-    const parentFlags = parent ? Number.parseInt(parent.flags, 16) : 0;
-    const isSampled =
-      parent && config.sampler.isParentBased
-        ? (parentFlags & SAMPLED) !== 0
-        : sampler.shouldSample(ROOT_CONTEXT, traceId).decision === SamplingDecision.RECORD_AND_SAMPLED;
-    const traceFlags = (parentFlags & RANDOM) | (isSampled ? SAMPLED : 0);
+    const trace = recorder.trace(parent);
     const tracestate = parent ? tracestateOf(headers) : undefined;
-    const remote: SpanContext | undefined = parent
-      ? { traceId, spanId: parent.spanId, traceFlags: parentFlags & (SAMPLED | RANDOM), isRemote: true }
-      : undefined;
     return {
-      traceId,
-      traceFlags,
-      isSampled,
-      remote,
-      parent: remote,
+      ...trace,
+      parent: trace.remote,
       clockOffset: clockOffsetNow(),
       ...(tracestate !== undefined && { tracestate, traceState: createTraceState(tracestate) }),
     };
@@ -113,7 +73,7 @@ export function createTracing({ config, version, log }: TracingOptions): Tracing
       const { traceState } = trace;
       const context: SpanContext = {
         traceId,
-        spanId: ids.generateSpanId(),
+        spanId: recorder.newSpanId(),
         traceFlags,
         ...(traceState && { traceState }),
       };
@@ -151,7 +111,7 @@ export function createTracing({ config, version, log }: TracingOptions): Tracing
       const known = traces.get(request);
       const trace = known ?? traceOf(request);
       const { traceId, traceFlags, parent, tracestate, isSampled } = trace;
-      const spanId = parent && parent !== trace.remote ? parent.spanId : ids.generateSpanId();
+      const spanId = parent && parent !== trace.remote ? parent.spanId : recorder.newSpanId();
       return {
         traceparent: traceparentOf({ traceId, spanId, traceFlags }),
         ...(tracestate !== undefined && { tracestate }),
@@ -159,6 +119,6 @@ export function createTracing({ config, version, log }: TracingOptions): Tracing
       };
     },
     traced: traceFetches,
-    close: () => spans.close(FLUSH_MS),
+    close: () => recorder.close(),
   };
 }

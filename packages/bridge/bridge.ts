@@ -13,6 +13,7 @@ import { createSessions } from "./sessions/sessions.ts";
 import { createSharedChildren } from "./shared-children.ts";
 import { createStateless } from "./stateless/stateless.ts";
 import { type Launch, type SpawnedProcess } from "./child/spawn.ts";
+import { createCallSpans } from "./tracing/call-spans.ts";
 
 export interface BridgeOptions {
   /** The launch to run, from `prepareLaunch`, or another way to open a child. */
@@ -164,6 +165,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     sessions,
     stateless,
     probe,
+    spans: createCallSpans(),
     log,
     health,
     status: () => ({ ...health().body, words: pool.failure?.words ?? "", printed: pool.printed, maxSessions, mode }),

@@ -8,7 +8,7 @@ import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { classify, type RequestHeaders, SESSION_VERSIONS } from "./protocol/era.ts";
 import { keepDigits, refuse } from "./protocol/exchange.ts";
 import { parseJson } from "./protocol/json-parse.ts";
-import { code, kindOf, type Message, oneLine, readMessage } from "./protocol/json-rpc.ts";
+import { code, isId, kindOf, type Message, oneLine, readMessage } from "./protocol/json-rpc.ts";
 import { itemsOf } from "./protocol/json-splice.ts";
 import type { LineLog } from "./child/line-log.ts";
 import { Unavailable } from "./child/pool.ts";
@@ -18,6 +18,8 @@ import type { Probe } from "./probe.ts";
 import { isNonce, proofOf, PROOF_PATH } from "./proof.ts";
 import type { Sessions } from "./sessions/sessions.ts";
 import type { Stateless } from "./stateless/stateless.ts";
+import type { CallSpans } from "./tracing/call-spans.ts";
+import { SPANS_PATH } from "./tracing/trace-header.ts";
 
 /** Largest request body, in bytes. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
@@ -31,6 +33,7 @@ export interface ServerOptions {
   sessions: Sessions;
   stateless: Stateless;
   probe: Probe;
+  spans: CallSpans;
   log: LineLog;
   health: () => { ok: boolean; body: Record<string, unknown> };
   status: () => Record<string, unknown>;
@@ -54,7 +57,7 @@ function header(request: IncomingMessage, name: string): string | undefined {
 
 /** The bridge's HTTP side: decides who may ask, and routes requests by method and era. */
 export function createBridgeServer(options: ServerOptions): Server {
-  const { host, token, allowedHosts, sessions, stateless, probe, log, health, status, readInterface, closing } =
+  const { host, token, allowedHosts, sessions, stateless, probe, spans, log, health, status, readInterface, closing } =
     options;
   const policy = createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts });
   const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
@@ -150,7 +153,8 @@ export function createBridgeServer(options: ServerOptions): Server {
     if (classified.era === "stateless") {
       const { message } = classified;
       const given = (name: string): string | undefined => header(request, name.toLowerCase());
-      return stateless.serve(message, { headers, header: given, caller, text: oneLine(text) }, response);
+      const continued = isId(message.id) ? spans.continue(message, oneLine(text), given) : oneLine(text);
+      return stateless.serve(message, { headers, header: given, caller, text: continued }, response);
     }
 
     const { messages, batch } = classified;
@@ -165,14 +169,15 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
     const problem = versionProblem(request);
     if (problem !== null) return refuse(response, 400, { id, message: problem });
+    const isRequest = only !== undefined && kindOf(only) === "request";
+    const line =
+      isRequest && !batch ? spans.continue(only, oneLine(text), (name) => header(request, name)) : oneLine(text);
     if (sessionId === undefined) {
       const probed = header(request, PROBE_HEADER);
-      if (only?.method === "tools/list" && kindOf(only) === "request" && probed !== undefined)
+      if (only?.method === "tools/list" && isRequest && probed !== undefined)
         return serveProbe(only, probeLimitMs(probed), response);
-      if (only !== undefined && kindOf(only) === "request" && !NEEDS_SESSION.includes(only.method ?? ""))
-        return void (await about(only, response, () =>
-          stateless.serveBare(only, oneLine(text), caller, response, streamable),
-        ));
+      if (isRequest && !NEEDS_SESSION.includes(only.method ?? ""))
+        return void (await about(only, response, () => stateless.serveBare(only, line, caller, response, streamable)));
       if (only !== undefined && kindOf(only) === "notification") return void response.writeHead(202).end();
       return refuse(response, 400, { id, message: "Bad Request: Mcp-Session-Id header is required" });
     }
@@ -186,7 +191,7 @@ export function createBridgeServer(options: ServerOptions): Server {
         message: "Invalid Request: Server already initialized",
       });
     }
-    session.post(messages, { batch, text: oneLine(text), response, streamable });
+    session.post(messages, { batch, text: line, response, streamable });
   }
 
   function withSession(
@@ -238,6 +243,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
     if (path === "/status" && request.method === "GET") return json(response, 200, status());
     if (path === INTERFACE_PATH && request.method === "GET") return json(response, 200, { ...(await readInterface()) });
+    if (path === SPANS_PATH && request.method === "POST") return json(response, 200, { spans: spans.drain() });
     if (path !== "/mcp") return refuse(response, 404, { message: "Not Found: the MCP endpoint is /mcp" });
     switch (request.method) {
       case "POST":

@@ -6,6 +6,7 @@ import {
   proxyPort,
   type ProcessConfig,
 } from "@toolyard/service-kit/process/process-config.ts";
+import { parseTracing, type TracingConfig } from "@toolyard/service-kit/tracing/tracing-config.ts";
 import { z } from "zod";
 
 /** `publicUrl` is the URL at which clients reach the proxy. */
@@ -23,7 +24,11 @@ export interface ProxyConfig extends ProcessConfig {
   drainMs: number;
   /** Bytes that may wait on disk for the control plane; beyond that, records are dropped and counted. */
   spoolMaxBytes: number;
+  /** Where calls are recorded as spans; null: nowhere. */
+  tracing: TracingConfig | null;
 }
+
+const SERVICE_NAME = "toolyard-proxy";
 
 /** The variables that the proxy reads besides those of every process. */
 export const proxyVariables = {
@@ -43,9 +48,10 @@ export const proxyVariables = {
 
 /** Reads the proxy's variables. @throws ConfigError naming what is wrong. */
 export function parseProxyConfig(env: Environment): ProxyConfig {
-  const [process, values] = parseTogether(
+  const [process, values, tracing] = parseTogether(
     () => parseProcessConfig(env, { usesServers: false }),
     () => parseEnvironment(proxyVariables, env),
+    () => parseTracing(env, SERVICE_NAME),
   );
   const publicUrl = process.proxyUrl ?? process.publicUrl;
   return {
@@ -59,6 +65,7 @@ export function parseProxyConfig(env: Environment): ProxyConfig {
     callerCallsPerMinute: process.rateLimits ? values.RATE_LIMIT_CALLER_PER_MINUTE : 0,
     toolCallsPerMinute: process.rateLimits ? values.RATE_LIMIT_TOOL_PER_MINUTE : 0,
     drainMs: values.DRAIN_SECONDS * 1_000,
+    tracing,
     spoolMaxBytes: values.PROXY_SPOOL_MAX_MIB * 1024 * 1024,
   };
 }

@@ -1,4 +1,5 @@
 import { mkdir } from "node:fs/promises";
+import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { ToolyardError, anonymous, createSealer, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
@@ -147,6 +148,15 @@ export async function createProxy(options: {
       "Calling a tool takes a credential: send `Authorization: Bearer <access token or API key>`.",
     );
   }
+  // The libraries are loaded only where they are used: they would take a good part of the start and of the memory.
+  const tracing =
+    config.tracing === null
+      ? null
+      : (await import("./tracing/call-tracing.ts")).createCallTracing({
+          config: config.tracing,
+          version: versionOfToolyard(),
+          log: logger,
+        });
   const busy = createBusyReplicas({
     // While the control plane is away, nobody probes, either.
     report: (replicaIds) => void controlPlane.reportBusy(replicaIds).catch(() => undefined),
@@ -161,6 +171,7 @@ export async function createProxy(options: {
     toolLimit: limitOf(config.toolCallsPerMinute),
     usage: journal,
     metrics: () => metrics,
+    tracing,
     challenge: (head, { message }) => challengeOf(head, message),
     logger,
     requestLog,
@@ -237,6 +248,7 @@ export async function createProxy(options: {
       await ended;
       clearTimeout(forced);
       busy.close();
+      await tracing?.close();
       await journal.close();
       await delivery.drain(LAST_DELIVERY_MS);
       await delivery.close();
@@ -248,6 +260,11 @@ export async function createProxy(options: {
       requestLog.flush();
     },
   };
+}
+
+function versionOfToolyard(): string {
+  // Our own file, of npm's shape.
+  return (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
 }
 
 /** As many calls at once as a minute's worth. */

@@ -17,7 +17,8 @@ const REFUSED = ["DATABASE_URL", "MONGODB_URL", "REDIS_URL"];
 test("standalone hands its proxy every variable that the proxy reads, and no secret of its own", () => {
   const read = new Set<string>();
   const recording = new Proxy<Record<string, string>>(
-    { PROXY_CREDENTIAL: "a.b.c" },
+    // Where there is an endpoint, all of tracing's variables are read.
+    { PROXY_CREDENTIAL: "a.b.c", OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:4318" },
     {
       get(target, name) {
         if (typeof name === "string") read.add(name);
@@ -28,7 +29,7 @@ test("standalone hands its proxy every variable that the proxy reads, and no sec
   parseProxyConfig(recording);
   for (const name of REFUSED) read.delete(name);
   const handedOn = proxyEnvironment(Object.fromEntries([...read].map((name) => [name, "a value"])));
-  expect(read).toContain("ALLOW_PRIVATE_REMOTES");
+  expect([...read]).toEqual(expect.arrayContaining(["ALLOW_PRIVATE_REMOTES", "OTEL_EXPORTER_OTLP_HEADERS"]));
   expect([...read].filter((name) => !SET_BY_STANDALONE.includes(name) && handedOn[name] === undefined)).toEqual([]);
   expect(
     proxyEnvironment({

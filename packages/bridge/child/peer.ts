@@ -4,6 +4,7 @@ import type { Child, ChildEnd } from "./child.ts";
 import { type Exchange, sendAlong, sendAnswer, skipAnswer } from "../protocol/exchange.ts";
 import { findValues, lastText, printFrom, replaceValues } from "../protocol/json-splice.ts";
 import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { errorTypeOf, type RunningSpan, spanOf } from "../tracing/call-spans.ts";
 
 /** Turns a child's answer into the asker's. `raw` is the child's own line. */
 type Encode = (call: Call, message: Message, raw: string) => string;
@@ -29,6 +30,8 @@ export interface Call {
   paused: boolean;
   /** Takes the answer instead of the exchange when set. */
   onAnswer: ((call: Call, message: Message, raw: string) => void) | null;
+  /** Null where nobody records it. */
+  readonly span: RunningSpan | null;
 }
 
 export interface PeerHandler {
@@ -152,6 +155,7 @@ export function createPeer(options: {
     const call = open.get(id);
     if (call !== undefined) {
       open.delete(id);
+      call.span?.end(errorTypeOf(message));
       if (call.onAnswer !== null) call.onAnswer(call, message, raw);
       else if (call.exchange !== null && !call.exchange.ended)
         sendAnswer(call.exchange, call.encode(call, message, raw), statusOf(call, message));
@@ -201,8 +205,10 @@ export function createPeer(options: {
     onEnd(end) {
       const lost = [...open.values()];
       open.clear();
-      for (const call of lost)
+      for (const call of lost) {
+        call.span?.end("process_ended");
         answerCall(call, errorText(call.clientId, code.serverError, `${end.reason}; the call was not repeated`));
+      }
       for (const asked of own.values()) {
         if (asked.timer !== null) clearTimeout(asked.timer);
         asked.reject(new PeerError(end.reason));
@@ -214,6 +220,8 @@ export function createPeer(options: {
 
   function cancel(call: Call, reason: string): void {
     if (!open.delete(call.wireId)) return;
+    // Such a stream has no other end.
+    call.span?.end(call.method === "subscriptions/listen" ? null : "cancelled");
     cancelled = true;
     givenUpSince = Math.min(givenUpSince ?? Infinity, Math.max(call.lastActivityAt, heardAt));
     child.send(
@@ -264,6 +272,7 @@ export function createPeer(options: {
         lastActivityAt: now(),
         paused: false,
         onAnswer: null,
+        span: spanOf(message),
       };
       if (child.end !== null) {
         // The child ended during a lookup for the request.
@@ -271,6 +280,7 @@ export function createPeer(options: {
         return call;
       }
       open.set(wireId, call);
+      call.span?.sent();
       if (rewrite !== undefined) child.send(rewrite(wireId));
       else if (remap) {
         const sent =
@@ -316,6 +326,7 @@ export function createPeer(options: {
           ),
         );
         call.exchange = null;
+        call.span?.end("timeout");
         cancel(call, `no answer within ${timeoutSeconds} s`);
       }
     },

@@ -7,8 +7,10 @@ import type { CallPath } from "./call-path.ts";
 import type { McpCall } from "../mcp/mcp-call.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
+import type { Replica } from "../routing/replica.ts";
 import type { DeploymentRoute, RouteGroup, ToolLoad } from "../routing/routes.ts";
 import type { SessionPlace } from "../mcp/session-id.ts";
+import type { CallSpan } from "../tracing/call-span.ts";
 
 /** One call on its way. */
 export interface Call {
@@ -18,8 +20,12 @@ export interface Call {
   readonly path: CallPath;
   readonly entrance: Entrance;
   readonly requestId: string;
-  /** W3C Trace Context. */
-  readonly traceparent: string;
+  /** W3C Trace Context, as it goes on. */
+  traceparent: string;
+  /** Null where the call is not recorded. */
+  span: CallSpan | null;
+  /** The bridge that was told that it is. */
+  bridge: Replica | null;
   /** Name, value…: CORS. */
   readonly corsHeaders: readonly string[];
   readonly startedAt: number;

@@ -1,16 +1,17 @@
 import { wholeSeconds, type TokenBuckets } from "@toolyard/rate-limits";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
-import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { refuse, securityFields, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { Entrance } from "../entrance.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { createCallList } from "./call-list.ts";
+import { logCall } from "./call-log.ts";
 import { isMcpEndpoint, type CallPath } from "./call-path.ts";
 import { createListedTools } from "../mcp/listed-tools.ts";
-import { readMcpCall, type McpCall } from "../mcp/mcp-call.ts";
+import { readMcpCall } from "../mcp/mcp-call.ts";
 import { mcpIdOf } from "../mcp/mcp-refusal.ts";
 import type { ProxyMetrics } from "../metrics.ts";
 import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody, type RequestBody } from "./request-body.ts";
@@ -19,6 +20,7 @@ import { STREAM_PARAMETER, streamIdOf } from "../mcp/endpoint-event.ts";
 import {
   allBusy,
   expired,
+  INVALID_STATE_CODE,
   invalidState,
   noStream,
   notShared,
@@ -31,6 +33,7 @@ import {
 import { createHeldBytes } from "./held-bytes.ts";
 import { mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
 import { findReplica, type RouteGroup, type Routes } from "../routing/routes.ts";
+import type { CallTracing } from "../tracing/call-tracing.ts";
 import type { UsageJournal } from "../usage/usage-journal.ts";
 
 export interface CallsOptions {
@@ -45,6 +48,8 @@ export interface CallsOptions {
   toolLimit: TokenBuckets | null;
   usage: Pick<UsageJournal, "record">;
   metrics: () => ProxyMetrics;
+  /** Null: calls are not recorded as spans. */
+  tracing?: CallTracing | null;
   /** WWW-Authenticate of a 401. */
   challenge: (head: RequestHead, error: ToolyardError) => string;
   logger: Logger;
@@ -80,8 +85,6 @@ const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** How long a refusal waits for a small body that has not come yet. */
 const ID_WAIT_MS = 1_000;
-/** Characters of names that clients and servers choose. */
-const MAX_LOGGED_NAME = 64;
 /** nginx's word for a client that went away before its answer. */
 const CLIENT_CLOSED_REQUEST = 499;
 /** The longest delay of a timer. */
@@ -96,6 +99,7 @@ export function createCalls(options: CallsOptions): Calls {
     toolLimit,
     usage,
     metrics,
+    tracing = null,
     challenge,
     busy,
     logger,
@@ -281,7 +285,7 @@ export function createCalls(options: CallsOptions): Calls {
     if (call.response.headersSent || call.response.destroyed) return;
     call.refused = true;
     call.status = 200;
-    call.outcome = { failure: "RPC_ERROR", answered: false, tools: [] };
+    call.outcome = { failure: "RPC_ERROR", errorCode: INVALID_STATE_CODE, answered: false, tools: [] };
     call.mcp = readMcpCall(call.request.method ?? "", call.head, call.body);
     const body = Buffer.from(invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why));
     call.response.writeHead(call.status, [
@@ -303,6 +307,7 @@ export function createCalls(options: CallsOptions): Calls {
     const mcp = readMcpCall(request.method ?? "", head, call.body);
     // Of a body that is still coming, more is known at its end.
     if (mcp.method !== null) call.mcp = mcp;
+    tracing?.begin(call, mcp);
     call.isStream =
       request.method === "GET"
         ? (head.accept?.includes("text/event-stream") ?? false)
@@ -351,9 +356,10 @@ export function createCalls(options: CallsOptions): Calls {
     const method = request.method ?? "";
     metrics().call(method, call.status, call.isStream ? null : tookMs / 1000);
     const isRecorded = group && deployment && caller;
-    if (!isRecorded && !requestLog.isOn) return settledCall();
+    if (!isRecorded && !requestLog.isOn && tracing === null) return settledCall();
     const mcp = call.mcp ?? readMcpCall(method, call.head, call.body);
-    if (requestLog.isOn) logCall(call, mcp, tookMs);
+    tracing?.end(call, mcp);
+    if (requestLog.isOn) logCall(requestLog, call, mcp, tookMs);
     if (isRecorded) {
       const { failure = null, answered = false, tools = [] } = call.outcome ?? {};
       metrics().toolCall(call.path.slug, call.status >= 400 || failure !== null);
@@ -384,26 +390,6 @@ export function createCalls(options: CallsOptions): Calls {
     if (whenSettled && running.size() - streamCount <= 0) whenSettled();
   }
 
-  function logCall({ request, path, requestId, caller, replicaId, status }: Call, mcp: McpCall, tookMs: number): void {
-    const isNamed = mcp.method === "tools/call" || mcp.method === "prompts/get";
-    requestLog.write(
-      {
-        request_id: requestId,
-        user_id: caller?.userId,
-        method: request.method,
-        slug: path.slug,
-        ref: path.ref === "" ? undefined : path.ref,
-        replica: replicaId,
-        // For resources it is a URI, which may reveal too much.
-        rpc_method: mcp.method === null ? undefined : printable(mcp.method, MAX_LOGGED_NAME),
-        tool: isNamed && mcp.name !== null ? printable(mcp.name, MAX_LOGGED_NAME) : undefined,
-        status,
-        duration_ms: Math.round(tookMs * 100) / 100,
-      },
-      "call",
-    );
-  }
-
   return {
     handle(request, response, head, path, { entrance, requestId, traceparent, corsHeaders }) {
       const call: Call = {
@@ -414,6 +400,8 @@ export function createCalls(options: CallsOptions): Calls {
         entrance,
         requestId,
         traceparent,
+        span: null,
+        bridge: null,
         corsHeaders,
         startedAt: now(),
         startedMs: performance.now(),

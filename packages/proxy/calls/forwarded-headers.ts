@@ -1,3 +1,4 @@
+import { TRACE_HEADER } from "@toolyard/bridge/tracing/trace-header.ts";
 import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import type { Call } from "./call.ts";
 import { isMcpEndpoint } from "./call-path.ts";
@@ -25,6 +26,10 @@ export function forwardedHeaders(call: Call, replica: Replica, own: readonly str
     if (head.host !== undefined) headers.push("x-forwarded-host", head.host);
   }
   headers.push("traceparent", call.traceparent);
+  if (call.span !== null && replica.target.token !== "") {
+    call.bridge = replica;
+    headers.push(TRACE_HEADER, "record");
+  }
   if (session) headers.push("mcp-session-id", session.ownId);
   return headers;
 }

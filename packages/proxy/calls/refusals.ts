@@ -22,13 +22,16 @@ export function expired(): ToolyardError {
 /** Why a call cannot continue with its state: that was not signed for this call (or expired), or the replica that asked is gone. */
 export type StateProblem = "invalid" | "gone";
 
+/** Invalid params. */
+export const INVALID_STATE_CODE = -32_602;
+
 /** The JSON-RPC answer to it. */
 export function invalidState(body: Buffer | null, why: StateProblem): string {
   const message =
     why === "invalid"
       ? "Invalid or expired requestState: it is not this user's, not of this call, too old, or was changed. Make the call again without it."
       : "The replica that asked for this input is gone, and the call with it; it was not repeated. Make the call again without requestState.";
-  const error = { code: -32602, message, data: { reason: "invalid_request_state" } };
+  const error = { code: INVALID_STATE_CODE, message, data: { reason: "invalid_request_state" } };
   return `{"jsonrpc":"2.0","id":${body === null ? "null" : idTextOf(body)},"error":${JSON.stringify(error)}}`;
 }
 

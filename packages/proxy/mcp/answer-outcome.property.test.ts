@@ -118,6 +118,28 @@ test("a stream's failure is that of one of its messages, however its lines end a
   );
 });
 
+test("a JSON-RPC error's code is its own, wherever it stands in it and however it is cut, if it is near its beginning", () => {
+  const error = fc
+    .tuple(
+      fc.integer(),
+      fc.array(fc.tuple(fc.constantFrom<string>("message", "data", "x"), anything), { maxLength: 3 }),
+      fc.nat(3),
+    )
+    .map(([code, others, place]) => ({ code, entries: others.toSpliced(place, 0, ["code", code]) }));
+  fc.assert(
+    fc.property(error, cuts, ({ code, entries }, lengths) => {
+      const text = JSON.stringify({ jsonrpc: "2.0", id: 1, error: Object.fromEntries(entries) });
+      const isNear = Buffer.byteLength(text) < 500;
+      const [json, events] = [watchJson(), watchEvents()];
+      feed(json, Buffer.from(text), lengths);
+      feed(events, Buffer.from(`data: ${text}\n\n`), lengths);
+      if (isNear) expect([json.errorCode, events.errorCode]).toEqual([code, code]);
+      expect([code, null]).toContain(json.errorCode);
+    }),
+    { numRuns: 500 },
+  );
+});
+
 /** Lists of tools, each of which has names at other places too. */
 const tool = fc.oneof(
   fc.record(
@@ -162,6 +184,8 @@ test("the tools that an answer lists are what a parser finds, however they are s
       (value, spaces, lengths) => {
         const text = JSON.stringify(value, null, spaces ? 2 : 0);
         const parsed = JSON.parse(text) as unknown;
+        // After a failure nothing is read on.
+        fc.pre(failureOf(parsed) === null);
         for (const spelled of [
           text,
           text.replaceAll('"name"', '"n\\u0061me"').replaceAll('"tools"', '"\\u0074ools"'),

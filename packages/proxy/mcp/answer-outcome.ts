@@ -1,9 +1,13 @@
+import { findValues } from "@toolyard/bridge/protocol/json-splice.ts";
+
 /** How a call failed in the protocol's terms, whatever its HTTP status: the tool says so by `isError`, or it is a JSON-RPC error. */
 export type McpFailure = "RPC_ERROR" | "TOOL_ERROR";
 
 /** The outcome of a call by its answer. */
 export interface Outcome {
   readonly failure: McpFailure | null;
+  /** The code of that JSON-RPC error, where it stands near its beginning. */
+  readonly errorCode: number | null;
   /** Whether there was a result at all. */
   readonly answered: boolean;
   /** Names of the tools that it lists, when it was searched for them. */
@@ -24,6 +28,8 @@ const SHORT_STRING = 64;
 const MAX_KEY_BYTES = 64;
 /** Longer names are not told apart. */
 const MAX_NAME_BYTES = 1_024;
+/** Of an error, the part that is searched for its code. */
+const MAX_ERROR_BYTES = 512;
 /** Of one answer. */
 const MAX_TOOLS = 2_000;
 
@@ -34,6 +40,7 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
   let isInTools = false;
   let isName = false;
   let failure: McpFailure | null = null;
+  let error = "";
   let depth = 0;
   /** Depth of a message's own members. */
   let level = 1;
@@ -98,11 +105,20 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
     get failure() {
       return failure;
     },
+    get errorCode() {
+      const span = findValues(error, ["code"]).at(-1);
+      // At the end of what was kept, a number may be the beginning of one.
+      if (span === undefined || span.end === error.length) return null;
+      const code = Number(error.slice(span.start, span.end));
+      return Number.isSafeInteger(code) ? code : null;
+    },
     get answered() {
       return answered;
     },
     see(bytes) {
       let at = 0;
+      if (failure === "RPC_ERROR" && error.length < MAX_ERROR_BYTES)
+        error += bytes.toString("latin1", 0, MAX_ERROR_BYTES);
       while (at < bytes.length && failure === null) {
         if (isInString) {
           at = skipString(bytes, at);
@@ -115,6 +131,7 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
           if (awaited === "name") isName = byte === QUOTE && tools.length < MAX_TOOLS;
           else if (awaited === "error" ? byte !== 0x6e : byte === 0x74)
             failure = awaited === "error" ? "RPC_ERROR" : "TOOL_ERROR";
+          if (failure === "RPC_ERROR") error = bytes.toString("latin1", at - 1, at - 1 + MAX_ERROR_BYTES);
           awaited = null;
         }
         switch (byte) {
@@ -161,6 +178,7 @@ export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
   const tools: string[] = [];
   let answered = false;
   let failure: McpFailure | null = null;
+  let errorCode: number | null = null;
   let message = watchJson(options);
   /** The beginning of the line that is being read, until its field is known. */
   let field = "";
@@ -171,6 +189,9 @@ export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
     tools,
     get failure() {
       return failure;
+    },
+    get errorCode() {
+      return errorCode;
     },
     get answered() {
       return answered;
@@ -189,7 +210,7 @@ export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
         if (field !== "" && field !== "\r") isLineEmpty = false;
         if (newline === -1) return;
         if (isLineEmpty) {
-          failure ??= message.failure;
+          if (failure === null && message.failure !== null) ({ failure, errorCode } = message);
           answered ||= message.answered;
           // One message of a stream is the answer; a server cannot list more tools by sending more.
           if (tools.length === 0) tools.push(...message.tools);

@@ -32,8 +32,8 @@ export const partsBySecret: ReadonlyMap<string, readonly PartKind[]> = new Map(
     GITHUB_WEBHOOK_SECRET: ["tools"],
     KUBERNETES_SERVICE_ACCOUNT_TOKEN: ["deployments"],
     APOLLO_KEY: ["gateway"],
-    OTEL_EXPORTER_OTLP_HEADERS: ["gateway"],
-    OTEL_EXPORTER_OTLP_TRACES_HEADERS: ["gateway"],
+    OTEL_EXPORTER_OTLP_HEADERS: ["gateway", "proxy"],
+    OTEL_EXPORTER_OTLP_TRACES_HEADERS: ["gateway", "proxy"],
   }),
 );
 

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import { BatchSpanProcessor, type ReadableSpan, type SpanExporter } from "@opentelemetry/sdk-trace-base";
-import { messageOf, type Logger } from "@toolyard/service-kit";
-import type { TracingConfig } from "./telemetry-config.ts";
+import { messageOf, type Logger } from "../index.ts";
+import type { TracingConfig } from "./tracing-config.ts";
 
 /** Sends ended spans, in batches and in the background. */
 export interface SpanExport {

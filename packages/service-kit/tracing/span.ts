@@ -27,8 +27,12 @@ export interface SpanOptions {
 export interface OpenSpan {
   readonly context: SpanContext;
   readonly attributes: Attributes;
-  /** Ends it, once: later calls do nothing. @param error the error's name; null when there was none */
-  end(error: string | null): void;
+  /**
+   * Ends it, once: later calls do nothing.
+   * @param error the error's name; null when there was none
+   * @param endedAt by `performance.now()`; now unless given
+   */
+  end(error: string | null, endedAt?: number): void;
 }
 
 /**
@@ -41,10 +45,9 @@ export function openSpan(options: SpanOptions, scope: SpanScope, onEnd: (span: R
   return {
     context,
     attributes,
-    end(error) {
+    end(error, endedAt = performance.now()) {
       if (hasEnded) return;
       hasEnded = true;
-      const endedAt = performance.now();
       if (error !== null) attributes["error.type"] = error;
       onEnd({
         name,
