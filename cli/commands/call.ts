@@ -83,14 +83,20 @@ Ends with 1 where the server says that the call failed (isError).`,
   },
 });
 
-/** Uses an MCP client that is connected to a deployed tool as any other would be. */
 async function connected(
   context: CommandContext,
   name: string,
   work: (client: Client) => Promise<number>,
 ): Promise<number> {
-  const { graph, signal } = context;
-  const mcpUrl = await mcpUrlOf(context, name);
+  return connectedTo(context, await mcpUrlOf(context, name), work);
+}
+
+/** Uses an MCP client that is connected to this URL as any other would be. */
+export async function connectedTo<Result>(
+  { graph, signal }: Pick<CommandContext, "graph" | "signal">,
+  mcpUrl: string,
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
   const client = new Client({ name: "toolyard", version: "1" });
   const headers = { authorization: `Bearer ${await graph.token()}` };
   const transport = new StreamableHTTPClientTransport(new URL(mcpUrl), { requestInit: { headers } });

@@ -10,6 +10,7 @@ import { register } from "./register.ts";
 import { login, logout, token } from "./session.ts";
 import { share, unshare } from "./sharing.ts";
 import { deployTemplate, templates } from "./templates.ts";
+import { test } from "./test.ts";
 import { setRole, users } from "./users.ts";
 import { watch } from "./watch.ts";
 
@@ -23,6 +24,7 @@ export const commands: readonly Command[] = [
   deployTemplate,
   call,
   tools,
+  test,
   list,
   logs,
   watch,

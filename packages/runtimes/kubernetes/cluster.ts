@@ -134,7 +134,7 @@ async function openOnce(
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), timeoutMs);
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const sent = request(url, { ...given, agent: false, signal: AbortSignal.any([signal, late.signal]) }, resolve);
+  const sent = request(url, { ...given, signal: AbortSignal.any([signal, late.signal]) }, resolve);
   sent.on("error", reject).end();
   try {
     const answer = await promise;

@@ -221,6 +221,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     const image = imageReference(launch.image, imageRegistry).name;
     signal?.throwIfAborted();
     await stops.get(spec.name)?.done;
+    await tidied;
     await fresh();
     const name = objectName(ownerId, spec.name);
     let uid = await uidToGoOnWith(name);
@@ -361,7 +362,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       if (now() - since > keptMs) await objects.remove({ name, uid });
     }
   }
-  tidy().catch((error: unknown) =>
+  const tidied = tidy().catch((error: unknown) =>
     logger.debug({ err: error }, "what was left in the cluster cannot be looked at now"),
   );
 

@@ -55,6 +55,7 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
     const { deployment } = record;
     const runtime = runtimeOf(deployment);
     const launch = openLaunch(deployment, sealer);
+    const told: Promise<unknown>[] = [];
     const handle = await runtime.start(
       {
         replicaId: replica.id,
@@ -72,13 +73,22 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
       signal,
       (reason) => {
         const why = hidden(deployment, replica, { reason, words: null });
-        const told = update(replica, ({ state }) =>
+        const telling = update(replica, ({ state }) =>
           state.phase === "STARTING" ? { state: { ...state, ...why } } : {},
         );
-        told.catch((error: unknown) => logger.warn({ err: error }, "the progress of a start could not be recorded"));
+        told.push(
+          telling.catch((error: unknown) =>
+            logger.warn({ err: error }, "the progress of a start could not be recorded"),
+          ),
+        );
       },
     );
-    const saved = await update(replica, () => ({ handle }));
+    await Promise.all(told);
+    const saved = await update(replica, ({ state }) => ({
+      handle,
+      // What was waited for, such as its image, is no news any more, nor part of its time to answer.
+      ...(told.length > 0 && state.phase === "STARTING" && { state: begunAnew(state, now()) }),
+    }));
     if (saved) return currentOf(saved, replica);
     // Its row was deleted while it was started: nobody wants it.
     await runtime.stop(handle, graceMs);
@@ -120,4 +130,11 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
         });
     }
   };
+}
+
+function begunAnew(
+  { reason: _reason, words: _words, ...state }: Extract<Replica["state"], { phase: "STARTING" }>,
+  since: number,
+): Replica["state"] {
+  return { ...state, since };
 }
