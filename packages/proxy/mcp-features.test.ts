@@ -18,6 +18,8 @@ import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
 
 const FIXTURE = join(import.meta.dirname, "fixtures", "feature-server.mjs");
 const SERVERS = ["v1 stdio", "v2 stdio", "v1 http", "v2 http", "v1 sse"] as const;
+/** Those that are elsewhere; the others on HTTP are launched here. */
+const REMOTE: ReadonlySet<string> = new Set(["v1 http", "v1 sse"]);
 const ERAS: readonly McpEra[] = ["v1", "v2-sessions", "v2-stateless"];
 
 /** What an SDK's client is used for here. */
@@ -316,12 +318,15 @@ beforeAll(async () => {
     }),
   );
   controlPlane.setRoutes(
-    targets.map(({ url, ...target }, index) => {
-      const route = routeTo(`features${index}`, [url], { mcpPath: SERVERS[index] === "v1 sse" ? "/sse" : "/mcp" });
-      return { ...route, targets: route.targets.map((one) => ({ ...one, ...target })) };
+    targets.map(({ url, token: own }, index) => {
+      const server = SERVERS[index] ?? "v1 stdio";
+      const remote = REMOTE.has(server);
+      const mcpPath = server === "v1 sse" ? "/sse" : "/mcp";
+      const route = routeTo(`features${index}`, [url], { mcpPath, paths: remote ? [] : null });
+      return { ...route, targets: route.targets.map((one) => ({ ...one, token: own, remote })) };
     }),
   );
-  running = await startProxy(controlPlane);
+  running = await startProxy(controlPlane, { env: { ALLOW_PRIVATE_REMOTES: "true" } });
   token = await controlPlane.accessToken("ada");
 });
 afterAll(async () => {

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
+import { startBridge } from "@toolyard/bridge/bridge.fixture.ts";
 import { eventually, freePort, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runConformance, startForwarder, type Suite } from "../conformance/run.ts";
@@ -105,6 +106,14 @@ describe.each([
       expect(passed, complaints).toEqual(expected.get(suite));
     }
   });
+});
+
+test("through a bridge alone, it passes the same", { timeout: 400_000 }, async () => {
+  await using bridge = await startBridge([server, "stdio"]);
+  for (const suite of suites) {
+    const { passed, complaints } = await runConformance(suite, bridge.url.href, isServed);
+    expect(passed, complaints).toEqual(expected.get(suite));
+  }
 });
 
 test("as a launch whose sessions share a process, it passes what needs no question", { timeout: 400_000 }, async () => {

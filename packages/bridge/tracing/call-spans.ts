@@ -69,10 +69,10 @@ export function createCallSpans({ now = () => performance.timeOrigin + performan
   return {
     continue(message, text, header) {
       const traceparent = header("traceparent");
-      const parent = parseTraceparent(traceparent);
       // The proxy makes up a context, not sampled, for calls that have none: servers would not record what they otherwise would.
-      if (traceparent === undefined || parent === null || (Number.parseInt(parent.flags, 16) & SAMPLED) === 0)
-        return text;
+      if (traceparent === undefined || traceparent.endsWith("-00")) return text;
+      const parent = parseTraceparent(traceparent);
+      if (parent === null || (Number.parseInt(parent.flags, 16) & SAMPLED) === 0) return text;
       if (header(TRACE_HEADER) === undefined) {
         // A context in the message is the client's own, and nearer to the call than that of the HTTP request.
         if (metaOf(message.params)?.traceparent !== undefined) return text;
