@@ -64,6 +64,9 @@ test.each<McpEra>(["v1", "v2-sessions", "v2-stateless"])(
         calls.every(({ statusCode, mcpMethod }) => statusCode === 200 && mcpMethod === "tools/call")
       );
     });
+    // By its session, or by what each request says; a call also after the end of all sessions of before.
+    const asked = controlPlane.records().filter(({ mcpMethod }) => mcpMethod !== null);
+    for (const { client: named } of asked) expect(named).toEqual({ name: "toolyard-tests", version: "1" });
     controlPlane.batches.clear();
   },
 );

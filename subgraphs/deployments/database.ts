@@ -7,7 +7,7 @@ import type { Deployment, Environment, HealthCheck, Replica } from "./deployment
 import { launchText, readLaunch } from "./deploying/deployed-launch.ts";
 import type { Host } from "./hosts/host.ts";
 import type { InterfaceChange, StoredInterface } from "./interfaces/interface-store.ts";
-import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
+import type { UsageBucketRow, UsagePartyRow, UsageRecord } from "./usage/usage-record.ts";
 
 export const deploymentEvents = eventLogSchema("deployment");
 export const healthEvents = eventLogSchema("health");
@@ -188,6 +188,22 @@ export const usageBucketEntity = new EntitySchema<UsageBucketRow>({
   indices: [{ columns: ["toolId", "resolutionMs", "at"] }, { columns: ["deploymentId", "resolutionMs", "at"] }],
 });
 
+export const usagePartyEntity = new EntitySchema<UsagePartyRow>({
+  name: "usage_parties",
+  columns: {
+    resolutionMs: { ...column.time, primary: true },
+    at: { ...column.time, primary: true },
+    deploymentId: { ...column.primaryId },
+    party: { ...column.name, primary: true },
+    toolId: { ...column.id },
+    calls: { ...column.integer },
+    errors: { ...column.integer },
+    mcpFailures: { ...column.integer },
+    histogram: { ...column.json },
+  },
+  indices: [{ columns: ["toolId", "resolutionMs", "at"] }, { columns: ["deploymentId", "resolutionMs", "at"] }],
+});
+
 export const interfaceEntity = new EntitySchema<StoredInterface>({
   name: "interfaces",
   columns: {
@@ -224,6 +240,7 @@ export const entities: EntitySchema[] = [
   usageRecordEntity,
   usageBatchEntity,
   usageBucketEntity,
+  usagePartyEntity,
   interfaceEntity,
   interfaceChangeEntity,
   deploymentEvents.events,

@@ -6,6 +6,7 @@ import type { DeploymentEventShape, VersionShape } from "./graph-shapes.ts";
 import { interfaceResolvers } from "./interfaces/interface-resolvers.ts";
 import type { Resolvers } from "./generated/types.ts";
 import { told } from "./reason.ts";
+import { mayInspectTool, usageResolvers } from "./usage/usage-resolvers.ts";
 
 const DEFAULT_LOG_LINES = 20;
 const DEFAULT_CHECKS = 20;
@@ -154,7 +155,8 @@ export const resolvers: Resolvers<Context> = {
       logs.last(caller, loaders, deployment, { last: last ?? DEFAULT_LOG_LINES, replicaId: replicaId ?? null }),
     events: (deployment, page, { deployments, loaders, caller }) =>
       deployments.events(caller, loaders, deployment, page),
-    usage: ({ id }, { window }, { usageOf }) => usageOf("deploymentId", id, window),
+    usage: (deployment, { window }, { usageOf, inspection, caller }) =>
+      usageOf("deploymentId", deployment.id, window, () => inspection.mayInspect(caller, deployment)),
     interface: ({ toolId, digest }, _, { interfaces }) => interfaces.ofDigest({ toolId, digest }),
   },
   Replica: {
@@ -198,16 +200,13 @@ export const resolvers: Resolvers<Context> = {
     maxConcurrentCalls: ({ options }) => options.maxConcurrentCalls,
     enforceApproval: ({ options }) => options.enforceApproval,
   },
-  UsageRecord: {
-    tool: ({ toolId }) => ({ id: toolId }),
-    user: ({ userId }) => (userId === null ? null : { id: userId }),
-  },
+  ...usageResolvers,
 
   Tool: {
     __resolveReference: ({ id }, { caller }) => (caller.reaches(id) ? { id } : null),
     deployments: ({ id }, { environment, ...page }, { deployments, loaders, caller }) =>
       deployments.listOf(caller, loaders.ofTool, id, { environment: environment ?? undefined }, page),
-    usage: ({ id }, { window }, { usageOf }) => usageOf("toolId", id, window),
+    usage: ({ id }, { window }, context) => context.usageOf("toolId", id, window, () => mayInspectTool(id, context)),
     mcpUrl: async ({ id }, { environment }, { loaders, urls, caller }) => {
       caller.require("deployment:read");
       const inPlace = await loaders.inPlace.load(id);

@@ -4,6 +4,7 @@ import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
 import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
 import type { OutcomeWatch } from "../mcp/answer-outcome.ts";
+import { readClient } from "../mcp/client-info.ts";
 import { pickReplica } from "../routing/balance.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
@@ -475,7 +476,8 @@ export function createAttempts(options: {
   function sessionIdFor(call: Call, replica: Replica, ownId: string): string {
     const { session, head } = call;
     if (session?.ownId === ownId && head.sessionId !== undefined) return head.sessionId;
-    const place = { replicaId: replica.id, ownId };
+    const client = readClient(call.body, true);
+    const place = { replicaId: replica.id, ownId, ...(client && { client }) };
     return routes.sessionIds()?.sign(place, call.caller?.subject ?? "") ?? "";
   }
 

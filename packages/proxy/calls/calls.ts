@@ -34,6 +34,7 @@ import { createHeldBytes } from "./held-bytes.ts";
 import { mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
 import { findReplica, type RouteGroup, type Routes } from "../routing/routes.ts";
 import type { CallTracing } from "../tracing/call-tracing.ts";
+import { callerOf } from "../usage/usage-caller.ts";
 import type { UsageJournal } from "../usage/usage-journal.ts";
 
 export interface CallsOptions {
@@ -380,7 +381,7 @@ export function createCalls(options: CallsOptions): Calls {
         statusCode: call.status,
         mcpFailure: failure,
         responseTimeMs: Math.round(tookMs * 1000) / 1000,
-        userId: caller.userId,
+        ...callerOf(call, mcp),
       });
     }
     settledCall();

@@ -19,6 +19,18 @@ test("what was signed is opened by any proxy with the key, for that user, and is
   );
 });
 
+test("the client that opened the session is told again, and is part of what is signed", () => {
+  const label = fc.stringMatching(/^[A-Za-z0-9 @/._\uFFFD-]{1,90}$/);
+  fc.assert(
+    fc.property(key, replicaId, ownId, label, label, (secret, replica, own, name, version) => {
+      const place = { replicaId: replica, ownId: own, client: { name, version } };
+      const signed = createSessionIds({ key: secret }).sign(place, "user");
+      expect(createSessionIds({ key: secret }).open(signed, "user")).toEqual(place);
+      expect(createSessionIds({ key: secret }).open(signed, "other")).toBeNull();
+    }),
+  );
+});
+
 test("nobody else opens it: not with another subject, another key, a changed or another text", () => {
   fc.assert(
     fc.property(

@@ -1,11 +1,16 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import type { ClientInfo } from "./client-info.ts";
 
 /** A session's replica, and the replica's own id of it. */
 export interface SessionPlace {
   replicaId: string;
   ownId: string;
+  /** The client that opened the session; left out where it is not known. */
+  client?: ClientInfo;
 }
+
+type BarePlace = Omit<SessionPlace, "client">;
 
 /**
  * `Mcp-Session-Id` as clients hold it: the replica and its own session id, signed with the user. Any proxy with the key finds the replica
@@ -33,7 +38,7 @@ export function createSessionIds(options: { key: string }): SessionIds {
     sizeCalculation: ({ ownId, subject }, sessionId) => 100 + sessionId.length + ownId.length + subject.length,
   });
 
-  function macOf({ replicaId, ownId }: SessionPlace, subject: string): Buffer {
+  function macOf({ replicaId, ownId }: BarePlace, subject: string): Buffer {
     // JSON keeps the parts apart, whatever their content.
     const signed = JSON.stringify(["toolyard session 1", subject, replicaId, ownId]);
     return createHmac("sha256", key).update(signed).digest().subarray(0, MAC_BYTES);
@@ -45,7 +50,8 @@ export function createSessionIds(options: { key: string }): SessionIds {
 
   return {
     sign(place, subject) {
-      const sessionId = Buffer.concat([macOf(place, subject), encodePlace(place)]).toString("base64url");
+      const signed = withClient(place);
+      const sessionId = Buffer.concat([macOf(signed, subject), encodePlace(signed)]).toString("base64url");
       remember(sessionId, place, subject);
       return sessionId;
     },
@@ -56,23 +62,40 @@ export function createSessionIds(options: { key: string }): SessionIds {
       const bytes = Buffer.from(sessionId, "base64url");
       // Base64 has several spellings of the same bytes; only ours counts.
       if (bytes.toString("base64url") !== sessionId) return null;
-      const place = decodePlace(bytes.subarray(MAC_BYTES));
-      if (!place || !timingSafeEqual(bytes.subarray(0, MAC_BYTES), macOf(place, subject))) return null;
+      const signed = decodePlace(bytes.subarray(MAC_BYTES));
+      if (!signed || !timingSafeEqual(bytes.subarray(0, MAC_BYTES), macOf(signed, subject))) return null;
+      const place = splitClient(signed);
       remember(sessionId, place, subject);
       return place;
     },
   };
 }
 
+/** An id that goes in a header has none of these; neither has a label. */
+const CLIENT_FOLLOWS = "\0";
+const VERSION_FOLLOWS = "\u0001";
+
+function withClient({ replicaId, ownId, client }: SessionPlace): BarePlace {
+  if (client === undefined) return { replicaId, ownId };
+  return { replicaId, ownId: `${ownId}${CLIENT_FOLLOWS}${client.name}${VERSION_FOLLOWS}${client.version}` };
+}
+
+function splitClient({ replicaId, ownId: text }: BarePlace): SessionPlace {
+  const [ownId = "", said] = text.split(CLIENT_FOLLOWS, 2);
+  if (said === undefined) return { replicaId, ownId };
+  const [name = "", version = ""] = said.split(VERSION_FOLLOWS, 2);
+  return { replicaId, ownId, client: { name, version } };
+}
+
 /** Length of the replica's id (0: a UUID, in 16 bytes), the id, the replica's own session id. */
-export function encodePlace({ replicaId, ownId }: SessionPlace): Buffer {
+export function encodePlace({ replicaId, ownId }: BarePlace): Buffer {
   const id = UUID.test(replicaId) ? Buffer.from(replicaId.replaceAll("-", ""), "hex") : Buffer.from(replicaId, "utf8");
   if (id.length > 255) throw new RangeError("A replica's id has at most 255 bytes.");
   const length = UUID.test(replicaId) ? 0 : id.length;
   return Buffer.concat([Buffer.of(length), id, Buffer.from(ownId, "utf8")]);
 }
 
-export function decodePlace(bytes: Buffer): SessionPlace | null {
+export function decodePlace(bytes: Buffer): BarePlace | null {
   const length = bytes[0];
   if (length === undefined) return null;
   const end = 1 + (length === 0 ? 16 : length);

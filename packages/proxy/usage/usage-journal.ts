@@ -1,6 +1,7 @@
 import { open, mkdir, readFile, readdir, rename, stat, unlink, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { newId, systemCodeOf, type Logger } from "@toolyard/service-kit";
+import type { ClientInfo } from "../mcp/client-info.ts";
 import type { McpFailure } from "../mcp/answer-outcome.ts";
 
 /** One call, as `recordUsage` takes it. */
@@ -20,6 +21,9 @@ export interface UsageRecord {
   mcpFailure: McpFailure | null;
   responseTimeMs: number;
   userId: string | null;
+  client: ClientInfo | null;
+  /** The API key that the caller has used. */
+  apiKeyId: string | null;
 }
 
 /**

@@ -7,6 +7,8 @@ import type { Deployment as DeploymentModel } from '../deployment.ts';
 import type { InterfaceShape } from '../interfaces/interface-service.ts';
 import type { InterfaceChange as InterfaceChangeModel } from '../interfaces/interface-store.ts';
 import type { UsageRecord as UsageRecordModel } from '../usage/usage-record.ts';
+import type { UsageShape } from '../usage/usage-loader.ts';
+import type { PartyUsage } from '../usage/usage-service.ts';
 import type { RouteTable as RouteTableModel, Route as RouteModel } from '@toolyard/routes';
 import type { Context } from '../context.ts';
 export type Maybe<T> = T | null | undefined;
@@ -467,9 +469,9 @@ export type UsageRecord = {
   mcpFailure?: Maybe<McpFailure>;
   /** From the call to the end of its answer, in milliseconds. */
   responseTimeMs: Scalars['Float']['output'];
-  /** Who called. */
+  /** Who called; null where that was another and you may not read the logs. */
   userId?: Maybe<Scalars['ID']['output']>;
-  /** Who called; null while identity does not answer. */
+  /** Who called, likewise; null while identity does not answer. */
   user?: Maybe<User>;
 };
 
@@ -497,6 +499,16 @@ export type UsageSummary = {
    * answers, and those of a deployment beyond some thousands in a day (UTC), are counted together as `other`.
    */
   byMcpTool: Array<McpToolUsage>;
+  /**
+   * By the user who called, most calls first. All of them for those who may read the logs; for others only their own calls. Users of a deployment beyond a
+   * thousand in a day (UTC) are counted together.
+   */
+  byUser: Array<UserUsage>;
+  /**
+   * By the client that called, most calls first: as it names itself to MCP servers, else by the API key that it uses, which those see who may read the
+   * logs. Clients of a deployment beyond two hundred in a day (UTC) are counted together.
+   */
+  byClient: Array<ClientUsage>;
   /** The window in equal steps, oldest first, those without calls too. */
   series: Array<UsagePoint>;
 };
@@ -505,6 +517,44 @@ export type UsageSummary = {
 export type McpToolUsage = {
   /** The tool's name. */
   mcpTool: Scalars['String']['output'];
+  /** How many. */
+  calls: Scalars['Int']['output'];
+  /** How many of them were answered with HTTP 400 or above. */
+  errors: Scalars['Int']['output'];
+  /** How many of them the server answered with a JSON-RPC error or a result that says `isError`, whatever the status. */
+  mcpFailures: Scalars['Int']['output'];
+  /** 95 % took at most this, in milliseconds (±1 %). */
+  p95Ms?: Maybe<Scalars['Float']['output']>;
+};
+
+/** Calls of one user. */
+export type UserUsage = {
+  /** Who called; null for services, and for the rest. */
+  userId?: Maybe<Scalars['ID']['output']>;
+  /** Who called; null while identity does not answer. */
+  user?: Maybe<User>;
+  /** Whether these are all users that are not counted by themselves. */
+  isRest: Scalars['Boolean']['output'];
+  /** How many. */
+  calls: Scalars['Int']['output'];
+  /** How many of them were answered with HTTP 400 or above. */
+  errors: Scalars['Int']['output'];
+  /** How many of them the server answered with a JSON-RPC error or a result that says `isError`, whatever the status. */
+  mcpFailures: Scalars['Int']['output'];
+  /** 95 % took at most this, in milliseconds (±1 %). */
+  p95Ms?: Maybe<Scalars['Float']['output']>;
+};
+
+/** Calls of one client. */
+export type ClientUsage = {
+  /** Its name, as in `clientInfo`; null where it does not say. */
+  name?: Maybe<Scalars['String']['output']>;
+  /** Its version, likewise. */
+  version?: Maybe<Scalars['String']['output']>;
+  /** The API key that was used by a client that does not name itself. */
+  apiKeyId?: Maybe<Scalars['ID']['output']>;
+  /** Whether these are all clients that are not counted by themselves. */
+  isRest: Scalars['Boolean']['output'];
   /** How many. */
   calls: Scalars['Int']['output'];
   /** How many of them were answered with HTTP 400 or above. */
@@ -862,6 +912,18 @@ export type UsageRecordInput = {
   responseTimeMs: Scalars['Float']['input'];
   /** Who called. */
   userId?: InputMaybe<Scalars['ID']['input']>;
+  /** The program that called, as it says itself. */
+  client?: InputMaybe<UsageClientInput>;
+  /** The API key that was used. */
+  apiKeyId?: InputMaybe<Scalars['ID']['input']>;
+};
+
+/** A program that calls, as it says itself. */
+export type UsageClientInput = {
+  /** Its name. */
+  name: Scalars['String']['input'];
+  /** Its version. */
+  version: Scalars['String']['input'];
 };
 
 /** Calls that a proxy reports together. */
@@ -1597,8 +1659,10 @@ export type ResolversTypes = {
   UsageWindow: UsageWindow;
   McpFailure: McpFailure;
   UsageRecord: ResolverTypeWrapper<UsageRecordModel>;
-  UsageSummary: ResolverTypeWrapper<UsageSummary>;
+  UsageSummary: ResolverTypeWrapper<UsageShape>;
   McpToolUsage: ResolverTypeWrapper<McpToolUsage>;
+  UserUsage: ResolverTypeWrapper<PartyUsage>;
+  ClientUsage: ResolverTypeWrapper<PartyUsage>;
   UsagePoint: ResolverTypeWrapper<UsagePoint>;
   Tool: ResolverTypeWrapper<EntityStub>;
   ToolInterface: ResolverTypeWrapper<InterfaceShape>;
@@ -1621,6 +1685,7 @@ export type ResolversTypes = {
   DeployToolInput: DeployToolInput;
   DeployTemplateInput: DeployTemplateInput;
   UsageRecordInput: UsageRecordInput;
+  UsageClientInput: UsageClientInput;
   UsageBatchInput: UsageBatchInput;
   Release: ResolverTypeWrapper<Omit<Release, 'tool' | 'deployment' | 'requestedBy'> & { tool?: Maybe<ResolversTypes['Tool']>, deployment?: Maybe<ResolversTypes['Deployment']>, requestedBy?: Maybe<ResolversTypes['User']> }>;
   ReleaseStatus: ReleaseStatus;
@@ -1673,8 +1738,10 @@ export type ResolversParentTypes = {
   HealthCheckEvent: HealthEventShape;
   LogLine: LogLine;
   UsageRecord: UsageRecordModel;
-  UsageSummary: UsageSummary;
+  UsageSummary: UsageShape;
   McpToolUsage: McpToolUsage;
+  UserUsage: PartyUsage;
+  ClientUsage: PartyUsage;
   UsagePoint: UsagePoint;
   Tool: EntityStub;
   ToolInterface: InterfaceShape;
@@ -1695,6 +1762,7 @@ export type ResolversParentTypes = {
   DeployToolInput: DeployToolInput;
   DeployTemplateInput: DeployTemplateInput;
   UsageRecordInput: UsageRecordInput;
+  UsageClientInput: UsageClientInput;
   UsageBatchInput: UsageBatchInput;
   Release: Omit<Release, 'tool' | 'deployment' | 'requestedBy'> & { tool?: Maybe<ResolversParentTypes['Tool']>, deployment?: Maybe<ResolversParentTypes['Deployment']>, requestedBy?: Maybe<ResolversParentTypes['User']> } | FederationReferenceTypes['Release'];
   ReleaseStep: ReleaseStep;
@@ -1934,11 +2002,34 @@ export type UsageSummaryResolvers<ContextType = Context, ParentType extends Reso
   p95Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
   p99Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
   byMcpTool?: Resolver<Array<ResolversTypes['McpToolUsage']>, ParentType, ContextType>;
+  byUser?: Resolver<Array<ResolversTypes['UserUsage']>, ParentType, ContextType>;
+  byClient?: Resolver<Array<ResolversTypes['ClientUsage']>, ParentType, ContextType>;
   series?: Resolver<Array<ResolversTypes['UsagePoint']>, ParentType, ContextType>;
 };
 
 export type McpToolUsageResolvers<ContextType = Context, ParentType extends ResolversParentTypes['McpToolUsage'] = ResolversParentTypes['McpToolUsage']> = {
   mcpTool?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  calls?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  errors?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  mcpFailures?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  p95Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
+};
+
+export type UserUsageResolvers<ContextType = Context, ParentType extends ResolversParentTypes['UserUsage'] = ResolversParentTypes['UserUsage']> = {
+  userId?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
+  user?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType>;
+  isRest?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  calls?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  errors?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  mcpFailures?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  p95Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
+};
+
+export type ClientUsageResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ClientUsage'] = ResolversParentTypes['ClientUsage']> = {
+  name?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  version?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  apiKeyId?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
+  isRest?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   calls?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   errors?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   mcpFailures?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
@@ -2252,6 +2343,8 @@ type PartialResolvers<ContextType = Context> = {
   UsageRecord?: UsageRecordResolvers<ContextType>;
   UsageSummary?: UsageSummaryResolvers<ContextType>;
   McpToolUsage?: McpToolUsageResolvers<ContextType>;
+  UserUsage?: UserUsageResolvers<ContextType>;
+  ClientUsage?: ClientUsageResolvers<ContextType>;
   UsagePoint?: UsagePointResolvers<ContextType>;
   Tool?: ToolResolvers<ContextType>;
   ToolInterface?: ToolInterfaceResolvers<ContextType>;

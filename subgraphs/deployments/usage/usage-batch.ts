@@ -13,6 +13,11 @@ const usageBatch = z.object({
   id: z.string().min(1).max(64),
   records: z.array(z.unknown()).max(MAX_RECORDS, `must be at most ${MAX_RECORDS}`),
 });
+const shortId = z
+  .string()
+  .max(64)
+  .nullish()
+  .transform((text) => text ?? null);
 const usageCall = z.object({
   at: z.number(),
   toolId: z.string().min(1).max(64),
@@ -28,11 +33,12 @@ const usageCall = z.object({
     .nullish()
     .transform((value) => value ?? null),
   responseTimeMs: z.number().min(0),
-  userId: z
-    .string()
-    .max(64)
+  userId: shortId,
+  apiKeyId: shortId,
+  client: z
+    .object({ name: short, version: short })
     .nullish()
-    .transform((text) => text ?? null),
+    .transform((client) => client ?? null),
 });
 
 /** A batch as proxies send it, with an id for each call. @throws ToolyardError BAD_USER_INPUT that names the first wrong call's problems */

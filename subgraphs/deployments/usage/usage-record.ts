@@ -31,17 +31,37 @@ export type NameEvidence = "LISTED" | "LISTED_TO_CALLER" | "ANSWERED" | "NONE";
 
 export interface ReportedCall extends UsageRecord {
   evidence: NameEvidence;
+  /** The program that called, as it said itself. */
+  client: { name: string; version: string } | null;
+  apiKeyId: string | null;
 }
 
-/** Calls of one deployment and MCP tool within `resolutionMs` from `at`. `mcpTool` is "" for calls of no MCP tool. */
-export interface UsageBucketRow {
+/** Who calls are counted by, besides their MCP tools. */
+export type Party =
+  | { kind: "USER"; userId: string | null }
+  /** The API key is named where a client does not name itself. */
+  | { kind: "CLIENT"; client: { name: string; version: string } | null; apiKeyId: string | null }
+  /** Those beyond what is told apart in a day. */
+  | { kind: "OTHER_USERS" | "OTHER_CLIENTS" };
+
+/** Calls of one deployment within `resolutionMs` from `at`. */
+export interface UsageSumRow {
   resolutionMs: number;
   at: number;
   deploymentId: string;
-  mcpTool: string;
   toolId: string;
   calls: number;
   errors: number;
   mcpFailures: number;
   histogram: SparseHistogram;
+}
+
+/** Those of one MCP tool; "": of none. */
+export interface UsageBucketRow extends UsageSumRow {
+  mcpTool: string;
+}
+
+/** Those of one user, or of one client: by the party's label. */
+export interface UsagePartyRow extends UsageSumRow {
+  party: string;
 }

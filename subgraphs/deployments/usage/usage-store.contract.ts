@@ -2,6 +2,7 @@ import { firstIdAt, newId, type Page } from "@toolyard/service-kit";
 import { everyPage, ODD_TEXTS, testMethods } from "@toolyard/testing/port-contract.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { addDuration, type SparseHistogram } from "./histogram.ts";
+import { PARTY_KINDS } from "./usage-parties.ts";
 import { OTHER_TOOLS } from "./usage-names.sql.ts";
 import type { ReportedCall, UsageBucketRow, UsageRecord } from "./usage-record.ts";
 import type { UsageStore, UsageSubjects } from "./usage-store.ts";
@@ -37,6 +38,8 @@ function callOf(more: Partial<ReportedCall> = {}): ReportedCall {
     responseTimeMs: 10,
     userId: null,
     evidence: "LISTED",
+    client: null,
+    apiKeyId: null,
     ...more,
   };
 }
@@ -47,7 +50,12 @@ const histogramOf = (durations: readonly number[]): SparseHistogram => {
   for (const duration of durations) addDuration(histogram, duration);
   return histogram;
 };
-const recordOf = ({ evidence: _evidence, ...record }: ReportedCall): UsageRecord => record;
+const recordOf = ({
+  evidence: _evidence,
+  client: _client,
+  apiKeyId: _apiKeyId,
+  ...record
+}: ReportedCall): UsageRecord => record;
 
 /** What every adapter of UsageStore must show. */
 export function usageStoreContract(name: string, open: () => Promise<OpenUsageStore>): void {
@@ -265,6 +273,57 @@ export function usageStoreContract(name: string, open: () => Promise<OpenUsageSt
               );
             }
           expect((await store.page({}, { limit: 1, afterId: null, offset: 0 }).rows())[0]).toEqual(newest[0]);
+        });
+      },
+
+      parties() {
+        async function partiesOf(subjects: UsageSubjects, resolutionMs = DAY_MS): Promise<[string, number, number][]> {
+          const found: [string, number, number][] = [];
+          for await (const part of store.parties(subjects, resolutionMs, 0))
+            for (const { party, at, calls } of part) found.push([party, at, calls]);
+          return found.toSorted(([one], [other]) => (one < other ? -1 : 1));
+        }
+
+        test("sums up calls by user and by client, which is an API key where it has no name", async () => {
+          const of = subjectOf();
+          const client = { name: "c", version: "1" };
+          await record([
+            callOf({ ...of, userId: "a", client, apiKeyId: "key" }),
+            callOf({ ...of, userId: "a", apiKeyId: "key", statusCode: 500 }),
+            callOf({ ...of, userId: null, at: DAY - 1 }),
+          ]);
+          await record([callOf({ ...of, userId: "a", client })]);
+          const before = DAY - DAY_MS;
+          expect(await partiesOf(ofTool(of.toolId))).toEqual([
+            ['c:{"key":"key"}', DAY, 1],
+            ['c:{"key":null}', before, 1],
+            ['c:{"name":"c","version":"1"}', DAY, 2],
+            ['u:{"user":"a"}', DAY, 3],
+            ['u:{"user":null}', before, 1],
+          ]);
+          const ofDeployment: UsageSubjects = { by: "deploymentId", ids: [of.deploymentId] };
+          expect((await partiesOf(ofDeployment, MINUTE)).map(([, , calls]) => calls)).toEqual([1, 1, 2, 3, 1]);
+        });
+
+        test("counts together those beyond a number of a deployment and day, also of a later batch, and knows the others again", async () => {
+          const of = subjectOf();
+          const [{ most: users }, { most: clients }] = PARTY_KINDS;
+          const odd = { name: '"\u0000\\'.repeat(100), version: "\ud800".repeat(100) };
+          const calls = Array.from({ length: users + 3 }, (_, n) =>
+            callOf({ ...of, userId: `user-${n}`, client: { name: `client-${n}`, version: "1" } }),
+          );
+          await record(calls);
+          await record([callOf({ ...of, userId: "new", client: odd }), callOf({ ...of, userId: "user-0" })]);
+          const found = await partiesOf(ofTool(of.toolId));
+          const counts = new Map(found.map(([party, , count]) => [party, count]));
+          expect(counts.get("u:other")).toBe(4);
+          expect(counts.get('u:{"user":"user-0"}')).toBe(2);
+          expect(counts.get("c:other")).toBe(users + 5 - clients);
+          expect(found).toHaveLength(users + clients + 2);
+          await record([callOf({ ...of, at: DAY + DAY_MS, client: odd })]);
+          const tomorrow = (await partiesOf(ofTool(of.toolId))).filter(([, at]) => at === DAY + DAY_MS);
+          expect(tomorrow).toHaveLength(2);
+          for (const [party] of tomorrow) expect(party.length).toBeLessThanOrEqual(255);
         });
       },
 

@@ -11,8 +11,9 @@ import {
   type Database,
 } from "@toolyard/storage";
 import { LessThan, MoreThan } from "typeorm";
-import { usageBatchEntity, usageBucketEntity, usageRecordEntity } from "../database.ts";
-import { addToBuckets, bucketsFrom, createSums } from "./usage-buckets.sql.ts";
+import { usageBatchEntity, usageBucketEntity, usagePartyEntity, usageRecordEntity } from "../database.ts";
+import { addToBuckets, bucketsFrom, byMcpTool, byParty, createSums } from "./usage-buckets.sql.ts";
+import { countedParties } from "./usage-parties.sql.ts";
 import { countedNames } from "./usage-names.sql.ts";
 import type { UsageStore } from "./usage-store.ts";
 import { BUCKETS_KEPT_MS, DAY_MS } from "./usage-window.ts";
@@ -25,16 +26,23 @@ export function createSqlUsageStore(database: Database): UsageStore {
         await dialectOf(manager).lock(manager, "usage");
         if (!(await insertIfAbsent(manager, usageBatchEntity, { id: batchId, at }))) return false;
         const nameOf = await countedNames(manager, calls);
-        const sums = createSums(nameOf);
+        const labelsOf = await countedParties(manager, calls);
+        const sums = createSums(byMcpTool);
+        const parties = createSums(byParty);
         for (const part of partsOf(calls, CHUNK_ROWS)) {
           await insertRows(manager, usageRecordEntity, part);
-          part.forEach((call) => sums.add(call));
+          for (const call of part) {
+            sums.add(call, nameOf(call));
+            for (const label of labelsOf(call)) parties.add(call, label);
+          }
           await turn();
         }
-        await addToBuckets(manager, sums.buckets());
+        await addToBuckets(manager, byMcpTool, sums.buckets());
+        await addToBuckets(manager, byParty, parties.buckets());
         return true;
       }),
-    buckets: (subjects, resolutionMs, from) => bucketsFrom(database.read, subjects, resolutionMs, from),
+    buckets: (subjects, resolutionMs, from) => bucketsFrom(database.read, byMcpTool, subjects, resolutionMs, from),
+    parties: (subjects, resolutionMs, from) => bucketsFrom(database.read, byParty, subjects, resolutionMs, from),
     async callsByMcpTool(toolId, from) {
       const rows = await database.read
         .getRepository(usageBucketEntity)
@@ -56,8 +64,11 @@ export function createSqlUsageStore(database: Database): UsageStore {
       // Ids rise with the time of recording.
       let rows = await deleteInChunks(database, usageRecordEntity, { id: LessThan(firstIdAt(before)) }, work);
       rows += await deleteInChunks(database, usageBatchEntity, { at: LessThan(before) }, work);
-      for (const [resolutionMs, keptMs] of BUCKETS_KEPT_MS)
-        rows += await deleteInChunks(database, usageBucketEntity, { resolutionMs, at: LessThan(now - keptMs) }, work);
+      for (const [resolutionMs, keptMs] of BUCKETS_KEPT_MS) {
+        const old = { resolutionMs, at: LessThan(now - keptMs) };
+        rows += await deleteInChunks(database, usageBucketEntity, old, work);
+        rows += await deleteInChunks(database, usagePartyEntity, old, work);
+      }
       return rows;
     },
   };

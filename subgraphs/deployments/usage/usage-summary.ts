@@ -21,15 +21,41 @@ interface Sum extends Counts {
   histogram: SparseHistogram;
 }
 
-/** MCP tools whose percentiles are worked out in one turn of the event loop. */
-const TOOLS_IN_A_TURN = 100;
+/** Names whose percentiles are worked out in one turn of the event loop. */
+const NAMES_IN_A_TURN = 100;
+
+type NamedSum = Counts & { name: string; p95Ms: number | null };
+
+/** Sums up buckets by name. */
+export function createNamedSums(): {
+  add(name: string, bucket: Sum): void;
+  /** The most calls first. */
+  finish(): Promise<NamedSum[]>;
+} {
+  const sums = new Map<string, Sum>();
+  return {
+    add(name, bucket) {
+      let sum = sums.get(name);
+      if (!sum) sums.set(name, (sum = nothing()));
+      addTo(sum, bucket);
+    },
+    async finish() {
+      const told: NamedSum[] = [];
+      for (const part of partsOf([...sums], NAMES_IN_A_TURN)) {
+        for (const [name, sum] of part) told.push({ name, ...point(sum) });
+        await turn();
+      }
+      return told.sort((a, b) => b.calls - a.calls || (a.name < b.name ? -1 : 1));
+    },
+  };
+}
 
 /** Sums up the buckets of a window, in any order, each once. */
 export function createSummary({ stepMs, steps }: WindowShape): {
   add(bucket: UsageBucketRow): void;
   finish(): Promise<UsageSummary>;
 } {
-  const byTool = new Map<string, Sum>();
+  const byTool = createNamedSums();
   /** Of calls that a proxy says are still to come, its clock being ahead. */
   const newest = nothing();
   const byStep = new Map(steps.map((at, index) => [at, index === steps.length - 1 ? newest : nothing()]));
@@ -38,10 +64,7 @@ export function createSummary({ stepMs, steps }: WindowShape): {
       const { at, mcpTool } = bucket;
       const step = byStep.get(Math.floor(at / stepMs) * stepMs) ?? newest;
       addTo(step, bucket);
-      if (mcpTool === "") return;
-      let tool = byTool.get(mcpTool);
-      if (!tool) byTool.set(mcpTool, (tool = nothing()));
-      addTo(tool, bucket);
+      if (mcpTool !== "") byTool.add(mcpTool, bucket);
     },
     async finish() {
       const total = nothing();
@@ -49,14 +72,9 @@ export function createSummary({ stepMs, steps }: WindowShape): {
       const [p50Ms = null, p95Ms = null, p99Ms = null] = quantiles(total.histogram, [0.5, 0.95, 0.99]);
       const { calls, errors, mcpFailures } = total;
       const series = [...byStep].map(([at, sum]) => ({ at, ...point(sum) }));
-      const tools: UsageSummary["byMcpTool"] = [];
-      for (const part of partsOf([...byTool], TOOLS_IN_A_TURN)) {
-        for (const [mcpTool, sum] of part) tools.push({ mcpTool, ...point(sum) });
-        await turn();
-      }
-      tools.sort((a, b) => b.calls - a.calls || (a.mcpTool < b.mcpTool ? -1 : 1));
+      const byMcpTool = (await byTool.finish()).map(({ name: mcpTool, ...sum }) => ({ mcpTool, ...sum }));
       const errorRate = calls === 0 ? 0 : errors / calls;
-      return { calls, errors, mcpFailures, errorRate, p50Ms, p95Ms, p99Ms, byMcpTool: tools, series };
+      return { calls, errors, mcpFailures, errorRate, p50Ms, p95Ms, p99Ms, byMcpTool, series };
     },
   };
 }

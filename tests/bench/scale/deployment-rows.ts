@@ -152,6 +152,8 @@ export function usageBatch(day: number, count: number): { id: string; at: number
       method: "POST",
       mcpMethod: "tools/call",
       evidence: "LISTED",
+      client: null,
+      apiKeyId: null,
       mcpTool: `mcp_tool_${Math.floor(index / 2) % MCP_TOOLS}`,
       statusCode: index % 50 === 0 ? 502 : 200,
       mcpFailure: null,
