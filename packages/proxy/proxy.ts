@@ -10,6 +10,7 @@ import { clockHealth } from "@toolyard/service-kit/process/measured-clock.ts";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { createIdentityClient, createIdentityClock, createKeySet } from "@toolyard/identity-client";
 import { createBusyReplicas } from "./routing/busy-replicas.ts";
+import { createDemands } from "./routing/demand.ts";
 import { createCalls } from "./calls/calls.ts";
 import type { ProxyConfig } from "./config.ts";
 import { createControlPlane, proxyCaller } from "./control-plane/control-plane.ts";
@@ -62,7 +63,12 @@ export async function createProxy(options: {
   const directory = join(config.dataDir, "proxy");
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const keysFile = createStateFile({ path: join(directory, "jwks.json"), schema: keySetSchema });
-  const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger, now: own });
+  const routes = createRoutes({
+    allowPrivateRemotes: config.allowPrivateRemotes,
+    demandOf: (deploymentId) => demands.of(deploymentId),
+    logger,
+    now: own,
+  });
   const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");
   const routesFile = createRoutesFile({
     path: join(directory, "routes.json"),
@@ -162,6 +168,10 @@ export async function createProxy(options: {
     report: (replicaIds) => void controlPlane.reportBusy(replicaIds).catch(() => undefined),
     now,
   });
+  const demands = createDemands({
+    // While the control plane is away, nobody scales, either.
+    report: (proxyId, loads) => void controlPlane.reportLoad(proxyId, loads).catch(() => undefined),
+  });
   const calls = createCalls({
     busy,
     routes,
@@ -249,6 +259,7 @@ export async function createProxy(options: {
       clearTimeout(forced);
       busy.close();
       await tracing?.close();
+      demands.close();
       await journal.close();
       await delivery.drain(LAST_DELIVERY_MS);
       await delivery.close();

@@ -19,6 +19,8 @@ const route = z.object({
   stateReason: z.string().nullish().default(null),
   /** Whether nothing answers only for now. */
   awaited: z.boolean().default(false),
+  /** Whether its load is to be told, and its calls held while it wakes. */
+  autoscaled: z.boolean().default(false),
   targets: z.array(
     z.object({
       replicaId: z.string(),
@@ -72,7 +74,7 @@ export interface RefusedRoute {
 
 /** Selects all of a RouteTable of the graph. */
 export const ROUTE_TABLE_SELECTION = `{ version position sessionKey begins more removed routes {
-  key slug ref toolId deploymentId digest weight options mcpPath paths approvedToolsHash stateReason awaited
+  key slug ref toolId deploymentId digest weight options mcpPath paths approvedToolsHash stateReason awaited autoscaled
   targets { replicaId url token owner ready headers { name value } mcpTarget remote } } }`;
 
 /**

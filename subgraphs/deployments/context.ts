@@ -4,6 +4,7 @@ import type { DeploymentService } from "./deployment-service.ts";
 import type { EventDeployments } from "./event-deployments.ts";
 import type { Inspection } from "./inspection.ts";
 import type { OperationInterfaces } from "./interfaces/interface-service.ts";
+import type { Load } from "./load.ts";
 import type { Loaders } from "./loaders.ts";
 import type { LogService } from "./logs/log-service.ts";
 import type { RouteFeed } from "./routes/route-feed.ts";
@@ -25,6 +26,7 @@ export interface Context extends RequestContext {
   interfaces: OperationInterfaces;
   routes: RouteFeed;
   busyReplicas: BusyReplicas;
+  load: Load;
   urls: DeploymentUrls;
   /** MCP sessions that are open in a replica now. */
   sessionsOf: SessionCounter;

@@ -34,6 +34,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     sealedConfiguration: { ...column.nullableSealed },
     desired: { ...column.name },
     desiredReplicas: { ...column.integer },
+    autoscale: { ...column.nullableJson },
     generation: { ...column.integer },
     role: { ...column.name },
     status: { ...column.name },

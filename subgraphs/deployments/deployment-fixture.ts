@@ -20,6 +20,7 @@ export function deploymentOf(more: Partial<Deployment> = {}): Deployment {
     configuration: null,
     sealedConfiguration: null,
     desiredReplicas: 1,
+    autoscale: null,
     deployedById: null,
     createdAt: 0,
     ...more,

@@ -205,7 +205,12 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     async scale(caller, reference, given) {
       const wanted = parseInput(replicaCount, given, "replicas");
       const deployment = await ownDeployment(caller, { id: reference }, "scale this deployment");
-      const { id } = deployment;
+      const { id, autoscale, name } = deployment;
+      if (autoscale)
+        throw new ToolyardError(
+          "CONFLICT",
+          `${name} is scaled by its load, from ${autoscale.min} to ${autoscale.max} replicas. Deploy the tool again with other bounds, or without autoscale for a fixed number.`,
+        );
       const offered = (await agent.living()).flatMap(({ offer }) => offer.runtimes);
       checkReplicas(
         offered.find(({ kind }) => kind === deployment.runtime),

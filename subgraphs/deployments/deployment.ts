@@ -9,6 +9,14 @@ export const DEPLOYMENT_STATUSES = ["STARTING", "RUNNING", "STOPPING", "STOPPED"
 export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number];
 export type HealthStatus = "HEALTHY" | "DEGRADED" | "UNHEALTHY" | "UNKNOWN";
 
+/** The bounds between which a deployment is scaled by load. */
+export interface Autoscale {
+  min: number;
+  max: number;
+  targetConcurrentCalls: number;
+  idleSeconds: number;
+}
+
 /** A deployment's desired and actual state. `status`, `health`, `reason` and `words` are derived from the replicas, never assumed. */
 export interface Deployment {
   id: string;
@@ -33,6 +41,8 @@ export interface Deployment {
 
   desired: "RUN" | "STOP";
   desiredReplicas: number;
+  /** Null: `desiredReplicas` is what a user asked for. */
+  autoscale: Autoscale | null;
   /** Rises with each restart that was asked for; replicas of an earlier one are replaced. */
   generation: number;
   /** ACTIVE has the tool's route in its environment (at most one that is to run), PENDING waits to take it over, RETIRED had it. */
@@ -90,7 +100,8 @@ export type ReplicaState =
   | ({ phase: "PENDING" } & Partial<Reason> & Refusals)
   /** A reason while it takes its time. */
   | ({ phase: "STARTING"; since: number } & Partial<Reason> & Refusals)
-  | { phase: "READY"; since: number }
+  /** With `retiringSince` it takes no new calls, and stops once those that it has, and its sessions, have ended. */
+  | { phase: "READY"; since: number; retiringSince?: number }
   | ({ phase: "UNHEALTHY"; since: number; failures: number; successes: number } & Reason)
   | ({ phase: "BACKOFF"; until: number } & Reason)
   | ({ phase: "STOPPING"; since: number; then: AfterStop } & Reason)

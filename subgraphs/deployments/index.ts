@@ -56,6 +56,7 @@ import { createSqlHostStore } from "./hosts/host-store.sql.ts";
 import { createOtherHosts } from "./hosts/other-hosts.ts";
 import { createHostPorts, createPlacement } from "./hosts/placement.ts";
 import { createSessionCounter, createSessionTotal } from "./session-counter.ts";
+import { createLoad } from "./load.ts";
 import { createListedNames } from "./usage/listed-names.ts";
 import { createUsageLoader } from "./usage/usage-loader.ts";
 import { createUsageService } from "./usage/usage-service.ts";
@@ -154,6 +155,11 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         otherHosts.noteBusy(replicas.filter(({ id }) => busy.has(id)));
       },
     });
+    const load = createLoad({
+      now,
+      tellOthers: (proxyId, loads) => otherHosts.noteLoad(proxyId, loads),
+      onLoad: (deploymentId) => reconciler.noteLoad(deploymentId),
+    });
     const listed = createListedNames();
     const interfaceStore = createSqlInterfaceStore(database);
     const interfaces = createInterfaceService({ store: interfaceStore });
@@ -162,6 +168,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       createRecorder: (own) =>
         createInterfaceRecorder({ store: own, interfaces: interfaceStore, usage: usageStore, logger, now }),
       isBusy: (replicaId) => busyReplicas.has(replicaId),
+      load,
       store,
       agent,
       placement,
@@ -227,6 +234,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         sessionKey: deriveKey(secretKey, "proxy-session").toString("base64url"),
       }),
       busyReplicas,
+      load,
       urls: createDeploymentUrls(config.proxyUrl),
       sessionsOf: createSessionCounter({ prober, sealer, otherHosts }),
     };

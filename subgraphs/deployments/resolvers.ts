@@ -80,6 +80,14 @@ export const resolvers: Resolvers<Context> = {
       busyReplicas.noteHere(caller, replicaIds);
       return true;
     },
+    reportLoad: (_, { proxyId, loads }, { load, caller }) => {
+      load.note(caller, proxyId, loads);
+      return true;
+    },
+    noteLoadOfHost: (_, { proxyId, loads }, { load, caller }) => {
+      load.noteHere(caller, proxyId, loads);
+      return true;
+    },
     checkReplicasOfHost: (_, { deploymentId }, { deployments, caller }) => deployments.checkHere(caller, deploymentId),
     deployTemplate: (_, template, { deployments, caller, requestId }) =>
       deployments.deployTemplate(caller, template, requestId),
@@ -140,7 +148,6 @@ export const resolvers: Resolvers<Context> = {
     deployedBy: ({ deployedById }) => (deployedById === null ? null : { id: deployedById }),
     reason: (deployment, _, context) => toldOf(deployment.reason, deployment.words, context, async () => deployment),
     release: () => null,
-    autoscale: () => null,
     endpointUrl: (deployment, _, { urls }) => urls.endpointUrl(deployment),
     routeUrl: (deployment, _, { urls }) => urls.routeUrl(deployment),
     mcpUrl: (deployment, _, { urls }) => urls.mcpUrl(deployment),

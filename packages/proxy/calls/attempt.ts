@@ -25,6 +25,7 @@ import {
   unreachable,
   type StateProblem,
 } from "./refusals.ts";
+import { createReplicaWait } from "./replica-wait.ts";
 import type { Replica } from "../routing/replica.ts";
 import { referencesOf, type References } from "../mcp/references.ts";
 import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
@@ -58,8 +59,6 @@ const MAX_ATTEMPTS = 3;
 const MAX_HOPS = 3;
 /** Bytes read of an answer that may not be the caller's. */
 const MAX_ASIDE_BYTES = 64 * 1024;
-/** How long a call waits for a replica of a starting deployment. */
-const REPLICA_WAIT_MS = 1_000;
 const WARNINGS_A_SECOND = 5;
 
 export function createAttempts(options: {
@@ -74,6 +73,7 @@ export function createAttempts(options: {
   random?: () => number;
 }): Attempts {
   const { routes, refuse, refuseState, held, isDraining, busy, logger, now, random = Math.random } = options;
+  const wait = createReplicaWait({ routes, refuse, isDraining });
   let warnings = { second: 0, count: 0 };
 
   /** Failures are logged at warn, but a flood of them does not get a line each. */
@@ -111,24 +111,11 @@ export function createAttempts(options: {
       if (call.session) return refuse(call, sessionLost());
       if (call.message) return refuse(call, noStream());
       if (call.askedBy !== null) return refuseState(call, "gone");
-      if (group?.deployments.some(({ awaited }) => awaited)) return waitForReplica(call, tried);
+      const awaited = group?.deployments.find((each) => each.awaited);
+      if (awaited) return wait(call, awaited, () => begin(call, tried));
       return refuse(call, notReady(call));
     }
     dispatch(call, picked.deployment, picked.replica, tried);
-  }
-
-  /** The route of a new replica may arrive here a moment late: the call waits briefly for it. */
-  function waitForReplica(call: Call, tried: ReadonlySet<string> | undefined): void {
-    call.waitsUntil ??= performance.now() + REPLICA_WAIT_MS;
-    const left = call.waitsUntil - performance.now();
-    if (left <= 0 || isDraining()) return refuse(call, notReady(call));
-    const proceed = (): void => {
-      clearTimeout(timer);
-      cancel();
-      if (!call.gone) begin(call, tried);
-    };
-    const cancel = routes.onceChanged(call.path.slug, call.path.ref, proceed);
-    const timer = setTimeout(proceed, left);
   }
 
   function dispatch(
@@ -245,6 +232,7 @@ export function createAttempts(options: {
     let waitingHead: string[] | null = null;
     let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
+    deployment.demand?.uses(replica);
     const owes = isForeign && !call.isStream;
     if (owes) busy.began(replica, timeoutMs);
 

@@ -8,6 +8,7 @@ import type { McpCall } from "../mcp/mcp-call.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
 import type { Replica } from "../routing/replica.ts";
+import type { Demand } from "../routing/demand.ts";
 import type { DeploymentRoute, RouteGroup, ToolLoad } from "../routing/routes.ts";
 import type { SessionPlace } from "../mcp/session-id.ts";
 import type { CallSpan } from "../tracing/call-span.ts";
@@ -49,6 +50,8 @@ export interface Call {
   expiry: NodeJS.Timeout | null;
   /** The tool's load, while this call is part of it. */
   load: ToolLoad | null;
+  /** The demand of its deployment, while this call is part of it. */
+  demand: Demand | null;
   /** Known once the body has been looked at. */
   mcp: McpCall | null;
   /** The status that the caller got, or would have got, had the answer not broken. */

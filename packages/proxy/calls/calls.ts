@@ -323,6 +323,10 @@ export function createCalls(options: CallsOptions): Calls {
       }
       deployment.load.running += 1;
       call.load = deployment.load;
+      if (deployment.demand !== null) {
+        call.demand = deployment.demand;
+        call.demand.began();
+      }
     }
     attempts.begin(call);
   }
@@ -352,6 +356,7 @@ export function createCalls(options: CallsOptions): Calls {
       if (call.status === 0 || (!call.isStream && call.status < 400)) call.status = CLIENT_CLOSED_REQUEST;
     }
     if (call.load) call.load.running -= 1;
+    if (call.demand) call.demand.ended();
     if (call.isStream) streamCount -= 1;
     const tookMs = performance.now() - call.startedMs;
     const method = request.method ?? "";
@@ -418,6 +423,7 @@ export function createCalls(options: CallsOptions): Calls {
         isStream: false,
         expiry: null,
         load: null,
+        demand: null,
         mcp: null,
         status: 0,
         outcome: null,

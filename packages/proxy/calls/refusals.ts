@@ -69,6 +69,12 @@ export function notReady(call: Call): Refusal {
   return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 2 }) };
 }
 
+/** It wakes up, and as many calls as may wait for that do so. */
+export function tooManyWait(slug: string): Refusal {
+  const message = `${slug} is waking up, and too many calls wait for it already. Try again.`;
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
+}
+
 export function closedPath({ slug, path }: CallPath): Refusal {
   const message = `${slug} runs elsewhere, and only calls of its MCP endpoint are passed on, not of ${path}. Its owner may open more by \`paths\` of the launch.`;
   return { error: new ToolyardError("NOT_FOUND", message) };

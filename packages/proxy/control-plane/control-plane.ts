@@ -9,6 +9,7 @@ import { follow } from "@toolyard/service-kit/graph/follow.ts";
 import { createHttpGraphClient, errorOfAnswer } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
+import type { DeploymentLoad } from "../routing/demand.ts";
 import { createRefusedRoutes } from "../routing/refused-routes.ts";
 import { ROUTE_TABLE_SELECTION, parseRouteTable, type RouteTable } from "@toolyard/routes";
 
@@ -25,6 +26,8 @@ export interface ControlPlane {
   fetchKeys(): Promise<JSONWebKeySet>;
   /** @throws ToolyardError when it does not answer. */
   reportBusy(replicaIds: string[]): Promise<void>;
+  /** @throws ToolyardError when it does not answer. */
+  reportLoad(proxyId: string, loads: DeploymentLoad[]): Promise<void>;
   /**
    * @param batch JSON of a UsageBatchInput.
    * @returns The usage service's reason never to accept it; null: it was accepted.
@@ -52,6 +55,7 @@ const RECORD = "mutation ($b: UsageBatchInput!) { recordUsage(batch: $b) }";
 
 const REPORT_BUSY = "mutation ($ids: [ID!]!) { reportBusyReplicas(replicaIds: $ids) }";
 
+const REPORT_LOAD = "mutation ($id: ID!, $loads: [DeploymentLoadInput!]!) { reportLoad(proxyId: $id, loads: $loads) }";
 const ASK_MS = 3_000;
 const RECORD_MS = 15_000;
 
@@ -107,6 +111,14 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       await graph.query({
         query: REPORT_BUSY,
         variables: { ids },
+        as: proxyCaller,
+        signal: AbortSignal.timeout(ASK_MS),
+      });
+    },
+    async reportLoad(id, loads) {
+      await graph.query({
+        query: REPORT_LOAD,
+        variables: { id, loads },
         as: proxyCaller,
         signal: AbortSignal.timeout(ASK_MS),
       });

@@ -6,11 +6,13 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { routeTo } from "../fixtures/proxy.ts";
 import type { Route, RouteTable } from "@toolyard/routes";
+import type { Demand } from "./demand.ts";
 import { createRoutes, type Routes } from "./routes.ts";
 import { createRoutesFile } from "./routes-file.ts";
 
 const logger = createLogger({ level: "silent", name: "proxy" });
-const newRoutes = () => createRoutes({ allowPrivateRemotes: true, logger });
+const noDemand: Demand = { began() {}, ended() {}, uses() {}, hold: () => false, letGo() {} };
+const newRoutes = () => createRoutes({ allowPrivateRemotes: true, demandOf: () => noDemand, logger });
 const sealer = createSealer({ secretKey: "a secret key of the proxy's tests, long enough" });
 
 const tableOf = (version: number, fields: Partial<RouteTable>): RouteTable => ({

@@ -3,6 +3,7 @@ import { createReplica, type Replica } from "./replica.ts";
 import type { Route, RouteTable, RouteTarget } from "@toolyard/routes";
 import { createRequestStates, type RequestStates } from "../mcp/request-state.ts";
 import { createSessionIds, type SessionIds } from "../mcp/session-id.ts";
+import type { Demand } from "./demand.ts";
 import { createRefCountedMap, type RefCountedMap } from "../calls/ref-counted-map.ts";
 
 /** Calls of a tool under way, over all its routes. */
@@ -14,6 +15,8 @@ export interface ToolLoad {
 export interface DeploymentRoute extends Route {
   readonly replicas: readonly Replica[];
   readonly load: ToolLoad;
+  /** Null unless it is scaled by its load. */
+  readonly demand: Demand | null;
   /** `mcpPath` without its query. */
   readonly mcpPathname: string;
   /** Templates for usage: of the MCP endpoint, and of everything else. */
@@ -63,12 +66,18 @@ interface Table {
 
 const PART = 100;
 
-export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Logger; now?: () => number }): Routes {
-  const { allowPrivateRemotes, logger, now = Date.now } = options;
+export function createRoutes(options: {
+  allowPrivateRemotes: boolean;
+  demandOf: (deploymentId: string) => Demand;
+  logger: Logger;
+  now?: () => number;
+}): Routes {
+  const { allowPrivateRemotes, demandOf, logger, now = Date.now } = options;
   const onPoolError = (error: unknown) => logger.warn({ err: error }, "connections of a replica could not be closed");
   // The same replica may be in several routes, and in a table that is still coming: one pool and one count for it.
   const replicas: RefCountedMap<Replica> = createRefCountedMap((replica) => replica.retire());
   const loads: RefCountedMap<ToolLoad> = createRefCountedMap();
+  const demands: RefCountedMap<Demand> = createRefCountedMap();
   let table: Table = { routes: new Map(), groups: new Map() };
   let coming: Table | null = null;
   let latest: Pick<RouteTable, "version" | "position" | "sessionKey"> | null = null;
@@ -87,6 +96,7 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
         return replica;
       }),
       load: loads.acquire(route.toolId, () => ({ running: 0 })),
+      demand: route.autoscaled ? demands.acquire(route.deploymentId, () => demandOf(route.deploymentId)) : null,
       mcpPathname,
       mcpEndpoint: base + mcpPathname,
       otherEndpoint: `${base}/{path}`,
@@ -97,6 +107,7 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
     if (!route) return;
     for (const target of route.targets) replicas.release(replicaKey(target));
     loads.release(route.toolId);
+    if (route.demand !== null) demands.release(route.deploymentId);
   }
 
   /** Answers the route that had the key. */
@@ -220,6 +231,7 @@ function* partsOf(
   for (const {
     replicas: _,
     load: _load,
+    demand: _demand,
     mcpPathname: _path,
     mcpEndpoint: _mcp,
     otherEndpoint: _other,

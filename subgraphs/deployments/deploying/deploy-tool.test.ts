@@ -155,7 +155,9 @@ describe("what cannot be deployed", () => {
     ["too many replicas", { toolId: "tool-1", replicas: 17 }, "BAD_USER_INPUT"],
     ["fewer than none", { toolId: "tool-1", replicas: -1 }, "BAD_USER_INPUT"],
     ["a canary", { toolId: "tool-1", strategy: "CANARY" }, "PRECONDITION_FAILED"],
-    ["autoscaled", { toolId: "tool-1", autoscale: {} }, "PRECONDITION_FAILED"],
+    ["bounds the wrong way round", { toolId: "tool-1", autoscale: { min: 2, max: 1 } }, "BAD_USER_INPUT"],
+    ["a bound of none", { toolId: "tool-1", autoscale: { max: 0 } }, "BAD_USER_INPUT"],
+    ["a remote server by load", { toolId: "remote", autoscale: {} }, "BAD_USER_INPUT"],
     ["a remote server at a private address", { toolId: "private" }, "BAD_USER_INPUT"],
     ["a remote server twice", { toolId: "remote", replicas: 2 }, "BAD_USER_INPUT"],
   ])("%s", async (_name, input, code) => {

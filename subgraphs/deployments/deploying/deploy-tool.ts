@@ -44,12 +44,21 @@ export const replicaCount = z
   .min(0, "must not be negative")
   .max(MAX_REPLICAS, `must be at most ${MAX_REPLICAS}`);
 
+const autoscaleInput = z
+  .object({
+    min: replicaCount.default(0),
+    max: replicaCount.min(1, "must be 1 or more").default(3),
+    targetConcurrentCalls: z.number().int().min(1, "must be 1 or more").max(10_000).default(8),
+    idleSeconds: z.number().int().min(1, "must be 1 or more").max(86_400, "must be at most a day").default(300),
+  })
+  .refine(({ min, max }) => min <= max, { path: ["min"], message: "must not be more than max" });
+
 const deployToolInput = z.object({
   toolId: z.string().min(1),
   versionNumber: z.number().int().positive("must be 1 or more").nullish(),
   environment: z.enum(["STAGING", "PRODUCTION"]).nullish(),
   replicas: replicaCount.nullish(),
-  autoscale: z.unknown().optional(),
+  autoscale: autoscaleInput.nullish(),
   configuration: z.unknown().optional(),
   runtime: z.enum(Object.keys(RUNTIMES).map(kindOf)).nullish(),
   strategy: z.enum(["REPLACE", "CANARY"]).nullish(),
@@ -83,7 +92,6 @@ export async function deployTool(
   const { store, shares, graph, placement, sealer, now } = dependencies;
   caller.require("deployment:write", undefined, "deploy tools");
   const input = parseInput(deployToolInput, given);
-  if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
   if (input.strategy === "CANARY") throw notInThisVersion("Canary deployments");
   const source = await fetchTool(graph, {
     toolId: await reachedTool(graph, { caller, requestId }, input.toolId),
@@ -108,6 +116,7 @@ export async function deployTool(
     configuration: publicConfiguration(source.configSchema, configuration),
     sealedConfiguration: configuration === null ? null : sealer.seal(JSON.stringify(configuration), id),
     desiredReplicas,
+    autoscale: input.autoscale ?? null,
     deployedById: caller.userId,
     createdAt: now(),
   });
@@ -122,7 +131,13 @@ export async function deployTool(
         await tx.insertReplica(replica);
         replicas.push(replica);
       }
-      const message = `${deployment.name} was asked for: version ${source.number} of ${source.slug}, ${desiredReplicas === 1 ? "1 replica" : `${desiredReplicas} replicas`}.`;
+      const { autoscale } = deployment;
+      const count = autoscale
+        ? `${autoscale.min} to ${autoscale.max} replicas by load`
+        : desiredReplicas === 1
+          ? "1 replica"
+          : `${desiredReplicas} replicas`;
+      const message = `${deployment.name} was asked for: version ${source.number} of ${source.slug}, ${count}.`;
       const data = { versionNumber: source.number, replicas: desiredReplicas };
       const record = await saveSettled(tx, { deployment: inserted, replicas }, now(), [
         { kind: "DEPLOYED", message, data, by: caller.subject },
@@ -152,7 +167,7 @@ export async function decideLaunch(
   dependencies: Pick<DeployDependencies, "agent" | "allowPrivateRemotes" | "schemas">,
   caller: Caller,
   source: Pick<ToolSource, "launch" | "configSchema">,
-  wanted: Pick<z.output<typeof deployToolInput>, "runtime" | "configuration" | "replicas">,
+  wanted: Pick<z.output<typeof deployToolInput>, "runtime" | "configuration" | "replicas" | "autoscale">,
 ): Promise<{ runtime: RuntimeKind; configuration: Configuration | null; desiredReplicas: number }> {
   const { launch, configSchema } = source;
   // Of a tool that was registered while this was still taken.
@@ -162,8 +177,12 @@ export async function decideLaunch(
   const { schemas } = dependencies;
   const configuration = await checkConfiguration(schemas, configSchema, wanted.configuration, caller.subject);
   checkPlaceholders(source, configuration);
-  const desiredReplicas = wanted.replicas ?? 1;
-  checkReplicas(runtime, desiredReplicas, "input.replicas");
+  const { autoscale } = wanted;
+  const asked = wanted.replicas ?? 1;
+  checkReplicas(runtime, asked, "input.replicas");
+  if (autoscale) checkReplicas(runtime, autoscale.max, "input.autoscale.max");
+  // It begins with one at least, which shows whether the server works.
+  const desiredReplicas = autoscale ? Math.min(autoscale.max, Math.max(autoscale.min, asked, 1)) : asked;
   return { runtime: runtime.kind, configuration, desiredReplicas };
 }
 

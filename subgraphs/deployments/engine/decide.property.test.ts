@@ -22,7 +22,8 @@ interface Process {
   port: number;
   answers: boolean;
 }
-type Fault = "die" | "mute" | "refuse-start" | "lose-work" | "kill-control-plane" | "slow-stop" | "lose-host";
+type Fault =
+  "in-use" | "die" | "mute" | "refuse-start" | "lose-work" | "kill-control-plane" | "slow-stop" | "lose-host";
 
 /** Rows and processes of one deployment, and a reconciler that does what `decide` says, faults apart. */
 function createModel(desired: DesiredDeployment) {
@@ -36,15 +37,18 @@ function createModel(desired: DesiredDeployment) {
     made: 0,
     shifted: desired.role === "ACTIVE",
     inherited: 0,
+    /** Whether every replica has calls. */
+    isUsed: false,
   };
+
+  const runs = (place: Place): boolean =>
+    model.processes.some(({ replicaId, incarnation }) => replicaId === place.id && incarnation === place.incarnation);
 
   function observe(): ObservedReplica[] {
     return model.places.map((place) => {
-      const runs = model.processes.some(
-        ({ replicaId, incarnation }) => replicaId === place.id && incarnation === place.incarnation,
-      );
-      if (model.lost.has(place.id)) return { ...place, process: "LOST" };
-      return { ...place, process: place.incarnation === 0 ? "ABSENT" : runs ? "RUNNING" : "GONE" };
+      const isUnused = !model.isUsed;
+      if (model.lost.has(place.id)) return { ...place, isUnused, process: "LOST" };
+      return { ...place, isUnused, process: place.incarnation === 0 ? "ABSENT" : runs(place) ? "RUNNING" : "GONE" };
     });
   }
 
@@ -86,6 +90,11 @@ function createModel(desired: DesiredDeployment) {
       model.shifted = true;
       return;
     }
+    if (action.type === "scale") {
+      model.desired.desiredReplicas = action.replicas;
+      model.inherited = model.processes.length;
+      return;
+    }
     if (action.type === "create") {
       const port = freePort();
       if (port === null || model.places.some(({ ordinal }) => ordinal === action.ordinal)) return;
@@ -96,6 +105,10 @@ function createModel(desired: DesiredDeployment) {
     }
     const found = model.places.find(({ id }) => id === action.replicaId);
     if (!found) return;
+    const { autoscale, desired: asked } = model.desired;
+    const isInUse = found.state.phase === "READY" && model.isUsed && autoscale !== null && asked === "RUN";
+    if (isInUse && (action.type === "release" || (action.type === "stop" && action.then === "REMOVE")) && runs(found))
+      throw new Error("a replica is stopped that has calls");
     switch (action.type) {
       case "start": {
         if (found.state.phase !== "STARTING") {
@@ -105,10 +118,7 @@ function createModel(desired: DesiredDeployment) {
         }
         if (faults.has("kill-control-plane")) return;
         if (faults.has("refuse-start")) return apply(found, { type: "ended", reason: "refused", words: null });
-        const runs = model.processes.some(
-          ({ replicaId, incarnation }) => replicaId === found.id && incarnation === found.incarnation,
-        );
-        if (!runs && found.port !== null)
+        if (!runs(found) && found.port !== null)
           model.processes.push({
             replicaId: found.id,
             incarnation: found.incarnation,
@@ -126,8 +136,13 @@ function createModel(desired: DesiredDeployment) {
       case "reap":
         endProcesses(found.id);
         return apply(found, { type: "ended", reason: "gone", words: null });
+      case "retire":
+      case "recall":
+        return apply(found, { type: action.type });
       case "stop":
-        apply(found, { type: "stop", then: action.then, reason: action.reason });
+      case "release":
+        if (action.type === "release") apply(found, { type: "stop", then: "REMOVE", reason: "unused" });
+        else apply(found, { type: "stop", then: action.then, reason: action.reason });
         if (faults.has("slow-stop")) return;
         endProcesses(found.id);
         return apply(found, { type: "gone" });
@@ -147,9 +162,11 @@ function createModel(desired: DesiredDeployment) {
     /** One round: decides, does it all twice over when `twice`, and checks what must always hold. */
     round(faults: Set<Fault>, twice: boolean, scaleTo: number | null = null): Action[] {
       if (scaleTo !== null) {
-        model.desired.desiredReplicas = scaleTo;
+        if (model.desired.autoscale) model.desired.wantedByLoad = scaleTo;
+        else model.desired.desiredReplicas = scaleTo;
         model.inherited = model.processes.length;
       }
+      model.isUsed = faults.has("in-use");
       if (faults.has("die")) model.processes.shift();
       const [first] = model.places;
       if (faults.has("lose-host") && first) {
@@ -197,6 +214,7 @@ const anyState: fc.Arbitrary<ReplicaState> = fc.oneof(
   fc.constant<ReplicaState>({ phase: "PENDING" }),
   fc.constant<ReplicaState>({ phase: "STARTING", since: 0 }),
   fc.constant<ReplicaState>({ phase: "READY", since: 0 }),
+  fc.constant<ReplicaState>({ phase: "READY", since: 0, retiringSince: 0 }),
   fc.constant<ReplicaState>({ phase: "UNHEALTHY", since: 0, failures: 1, successes: 0, reason: "mute", words: null }),
   fc.constant<ReplicaState>({ phase: "BACKOFF", until: 5_000, reason: "gone", words: null }),
   fc
@@ -207,6 +225,8 @@ const anyState: fc.Arbitrary<ReplicaState> = fc.oneof(
 const anyDesired = fc.record({
   desired: fc.constantFrom("RUN" as const, "STOP" as const),
   desiredReplicas: fc.integer({ min: 0, max: 4 }),
+  autoscale: fc.constantFrom(null, { min: 0, max: 4, targetConcurrentCalls: 1, idleSeconds: 10 }),
+  wantedByLoad: fc.constant<number | null>(null),
   generation: fc.integer({ min: 1, max: 2 }),
   everReady: fc.boolean(),
   deployedAt: fc.constantFrom(null, 0),
@@ -214,7 +234,16 @@ const anyDesired = fc.record({
 });
 const anyRound = fc.record({
   faults: fc.uniqueArray(
-    fc.constantFrom<Fault>("die", "mute", "refuse-start", "lose-work", "kill-control-plane", "slow-stop", "lose-host"),
+    fc.constantFrom<Fault>(
+      "in-use",
+      "die",
+      "mute",
+      "refuse-start",
+      "lose-work",
+      "kill-control-plane",
+      "slow-stop",
+      "lose-host",
+    ),
     { maxLength: 2 },
   ),
   twice: fc.boolean(),
@@ -358,6 +387,8 @@ test("a server that never works is tried five times and is FAILED", () => {
   const { model, round } = createModel({
     desired: "RUN",
     desiredReplicas: 1,
+    autoscale: null,
+    wantedByLoad: null,
     generation: 1,
     everReady: false,
     deployedAt: null,

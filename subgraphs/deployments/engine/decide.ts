@@ -9,6 +9,8 @@ export interface ObservedReplica extends Pick<
 > {
   /** ABSENT: none was started yet, or none is needed. GONE: it was started and is no more. LOST: its host was given up. */
   process: "RUNNING" | "GONE" | "ABSENT" | "LOST";
+  /** For some time it has had neither calls nor streams: it may stop once it has no sessions, either. */
+  isUnused?: boolean;
   /** It was refused where it is, and there is a host that has not refused it. */
   hasOtherHost?: boolean;
 }
@@ -17,6 +19,7 @@ export type DesiredDeployment = Pick<
   Deployment,
   | "desired"
   | "desiredReplicas"
+  | "autoscale"
   | "generation"
   | "everReady"
   | "deployedAt"
@@ -25,13 +28,19 @@ export type DesiredDeployment = Pick<
   | "health"
   | "reason"
   | "words"
-> & { probeIntervalMs: number };
+> & {
+  probeIntervalMs: number;
+  /** The replicas that load calls for; null where that does not count. */
+  wantedByLoad: number | null;
+};
 
 /**
- * What to do next. All but `create`, `shift` and `mark` are about one replica; these and `move` are the leader's, all others its host's. Each is idempotent: done again, or too late,
+ * What to do next. All but `scale`, `create`, `shift` and `mark` are about one replica; these and `move` are the leader's, all others its host's. Each is idempotent: done again, or too late,
  * it finds its work done and changes nothing.
  */
 export type Action =
+  /** Load calls for another number of replicas. */
+  | { type: "scale"; replicas: number }
   | { type: "create"; ordinal: number }
   /** Start its process, or find the one that a start cut short left behind. */
   | { type: "start"; replicaId: string }
@@ -41,6 +50,11 @@ export type Action =
   /** Its process ended by itself: record how. */
   | { type: "reap"; replicaId: string }
   | { type: "stop"; replicaId: string; then: AfterStop; reason: string }
+  /** Give it no new calls, and let those that it has end; or take that back. */
+  | { type: "retire"; replicaId: string }
+  | { type: "recall"; replicaId: string }
+  /** It is not used any more: stop it, unless it has sessions. */
+  | { type: "release"; replicaId: string }
   | { type: "reset"; replicaId: string }
   /** Its host is given up, or refuses it: have it begin on another, or leave nothing of it with `remove`. */
   | { type: "move"; replicaId: string; remove: boolean }
@@ -61,6 +75,8 @@ const DISPENSABLE: readonly ReplicaPhase[] = [
   "UNHEALTHY",
   "READY",
 ];
+const isRetiring = ({ state }: Pick<ObservedReplica, "state">): boolean =>
+  state.phase === "READY" && state.retiringSince !== undefined;
 
 /**
  * Decides which actions bring one deployment closer to its desired state. Pure. Never asks for more than `desiredReplicas + 1` processes.
@@ -80,12 +96,14 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
       : isLeaving(replica)
         ? stop(replica, "REMOVE", "It is stopping.")
         : surplus.has(replica)
-          ? stop(replica, "REMOVE", deployment.desired === "STOP" ? "It was asked to stop." : "It was scaled away.")
+          ? giveUp(replica, deployment, now)
           : restarting.has(replica)
             ? restart(replica)
             : replica.hasOtherHost && replica.state.phase === "FAILED"
               ? ({ type: "move", replicaId: replica.id, remove: false } as const)
-              : carryOn(replica, deployment.probeIntervalMs, now);
+              : isRetiring(replica)
+                ? ({ type: "recall", replicaId: replica.id } as const)
+                : carryOn(replica, deployment.probeIntervalMs, now);
     if (action?.type === "start" && replica.state.phase !== "STARTING") {
       if (occupied > wanted) continue;
       occupied += 1;
@@ -94,6 +112,9 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
   }
   for (let missing = wanted - staying.length; missing > 0; missing -= 1)
     actions.push({ type: "create", ordinal: freeOrdinal(replicas, actions) });
+  const { wantedByLoad } = deployment;
+  if (deployment.desired === "RUN" && wantedByLoad !== null && wantedByLoad !== deployment.desiredReplicas)
+    actions.push({ type: "scale", replicas: wantedByLoad });
   if (deployment.desired === "RUN" && deployment.role === "PENDING" && mayTakeOver(kept, wanted))
     actions.push({ type: "shift" });
   const derived = deriveStatus(deployment, replicas);
@@ -148,6 +169,17 @@ function carryOn(replica: ObservedReplica, probeIntervalMs: number, now: number)
   }
 }
 
+/** Load comes and goes: what serves its calls is not cut off when there is less. */
+function giveUp(replica: ObservedReplica, { desired, autoscale, probeIntervalMs }: DesiredDeployment, now: number) {
+  const { id: replicaId, state } = replica;
+  if (desired === "STOP") return stop(replica, "REMOVE", "It was asked to stop.");
+  const serves = (state.phase === "READY" || state.phase === "UNHEALTHY") && replica.process !== "GONE";
+  if (autoscale === null || !serves) return stop(replica, "REMOVE", "It was scaled away.");
+  if (state.phase === "READY" && !isRetiring(replica)) return { type: "retire", replicaId } as const;
+  const isOver = isRetiring(replica) && replica.isUnused;
+  return isOver ? ({ type: "release", replicaId } as const) : carryOn(replica, probeIntervalMs, now);
+}
+
 function stop({ id: replicaId }: ObservedReplica, then: AfterStop, reason: string): Action {
   return { type: "stop", replicaId, then, reason };
 }
@@ -170,7 +202,10 @@ function isLost({ process, state }: ObservedReplica, isAsked: boolean): boolean 
 function chooseSurplus(staying: readonly ObservedReplica[], count: number): Set<ObservedReplica> {
   if (count <= 0) return new Set();
   const sorted = staying.toSorted(
-    (a, b) => DISPENSABLE.indexOf(a.state.phase) - DISPENSABLE.indexOf(b.state.phase) || b.ordinal - a.ordinal,
+    (a, b) =>
+      DISPENSABLE.indexOf(a.state.phase) - DISPENSABLE.indexOf(b.state.phase) ||
+      Number(isRetiring(b)) - Number(isRetiring(a)) ||
+      b.ordinal - a.ordinal,
   );
   return new Set(sorted.slice(0, count));
 }

@@ -9,6 +9,8 @@ import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { newReplica } from "../deploying/new-replica.ts";
 import type { HostAgent } from "../hosts/host-agent.ts";
 import { canRun, type Placement } from "../hosts/placement.ts";
+import type { Load } from "../load.ts";
+import { createAutoscaler } from "./autoscale.ts";
 import { createCensus } from "./census.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
 import { AT_ONCE, createKnownRecords } from "./known-records.ts";
@@ -34,6 +36,8 @@ export interface Reconciler {
   start(): void;
   /** Looks at this deployment now, since something changed. */
   wake(deploymentId: string): void;
+  /** Looks at this deployment as last read, since its load is known anew. */
+  noteLoad(deploymentId: string): void;
   /** Probes the deployment's replicas on this host now; answers an empty list when none can be called. */
   check(deploymentId: string, signal: AbortSignal): Promise<HealthCheck[]>;
   /** The last sweep's records of all unsettled deployments; up to a sweep's interval old. */
@@ -57,6 +61,8 @@ export interface ReconcilerOptions {
   reap: Reap;
   /** Whether a replica has calls within their time limit, as reported by proxies, at most TOLD_WITHIN_MS late. */
   isBusy?: (replicaId: string) => boolean;
+  /** @default none */
+  load?: Pick<Load, "callsOf" | "lastUsedAt">;
   /** Receives the tools that servers list to probes. */
   listed?: Pick<ListedNames, "note">;
   /** Makes what records servers' interfaces, on the store that this host may write. @default none */
@@ -71,6 +77,8 @@ export interface ReconcilerOptions {
 
 /** A user who asks for a check waits for it. */
 const CHECK_SECONDS = 20;
+/** A call that was on its way to a replica when that retired is told of by then. */
+const UNUSED_MS = 2_000;
 const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 /** The bridge itself takes up to 10 s for running calls and a little more to end its children. */
 const GRACE_MS = 13_000;
@@ -86,6 +94,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { hostId } = agent;
   const {
     listed = { note() {} },
+    load = { callsOf: () => 0, lastUsedAt: () => 0 },
     now = Date.now,
     random = Math.random,
     sweepIntervalMs = 2_000,
@@ -101,6 +110,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const known = createKnownRecords({ store, logger });
   const quietProbes = createQuietProbes({ store, logger });
   const recorder = options.createRecorder?.(store) ?? recordsNothing;
+  const autoscaler = createAutoscaler({ callsOf: load.callsOf, now });
+  const desiredOf = (deployment: Deployment): DesiredDeployment => ({
+    ...deployment,
+    probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000,
+    wantedByLoad: autoscaler.wanted(deployment),
+  });
   const census = createCensus({ known, runtimes, logger, hostId, graceMs });
   const work = createReplicaWork({
     changes,
@@ -156,7 +171,25 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       refusedBy.length > 0 &&
       agent.isLeader() &&
       agent.known().some((host) => !refusedBy.includes(host.id) && canRun(host, deployment));
-    return { id, ordinal, generation, state, attempts, lastProbeAt, process: isLost ? "LOST" : process, hasOtherHost };
+    const isUnused = isUnusedSince(deployment, replica, Math.max(load.lastUsedAt(id), replica.startedAt ?? 0));
+    return {
+      id,
+      ordinal,
+      generation,
+      state,
+      attempts,
+      lastProbeAt,
+      process: isLost ? "LOST" : process,
+      isUnused,
+      hasOtherHost,
+    };
+  }
+
+  function isUnusedSince({ launch, autoscale }: Deployment, { state }: Replica, lastUsedAt: number): boolean {
+    if (autoscale === null || state.phase !== "READY" || state.retiringSince === undefined) return false;
+    // A bridge counts its sessions, and is asked. Those of another server are over once nothing was heard of them for long.
+    const unusedMs = launch.kind === "stdio" ? UNUSED_MS : Math.max(UNUSED_MS, autoscale.idleSeconds * 1_000);
+    return now() - state.retiringSince >= UNUSED_MS && now() - lastUsedAt >= unusedMs;
   }
 
   function wake(deploymentId: string): void {
@@ -235,6 +268,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       case "shift":
         for (const id of await shiftRoute(leading, deployment.id, now())) wake(id);
         return;
+      case "scale":
+        return scale(deployment.id, action.replicas);
       case "create":
         return createMissing(deployment, action.ordinal);
       case "move":
@@ -260,6 +295,24 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       const record = await tx.load(deploymentId);
       if (record) await saveSettled(tx, record, now());
     });
+  }
+
+  async function scale(deploymentId: string, replicas: number): Promise<void> {
+    const scaled = await leading.transaction(async (tx) => {
+      const record = await tx.load(deploymentId);
+      if (!record?.deployment.autoscale || record.deployment.desired === "STOP") return null;
+      const { name, desiredReplicas: from, autoscale } = record.deployment;
+      if (from === replicas) return null;
+      const message =
+        replicas === 0
+          ? `${name} had no call for ${autoscale.idleSeconds} s and is scaled to zero: the next one wakes it.`
+          : `${name} was scaled from ${from} to ${replicas} by its load.`;
+      const deployment = { ...record.deployment, desiredReplicas: replicas };
+      return saveSettled(tx, { ...record, deployment }, now(), [
+        { kind: "SCALED", message, data: { from, to: replicas } },
+      ]);
+    });
+    if (scaled) wake(deploymentId);
   }
 
   async function createMissing(of: Deployment, ordinal: number): Promise<void> {
@@ -312,7 +365,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       jobs.abort();
       return;
     }
-    for (const [index, { deployment }] of (await census.take()).entries()) {
+    const records = await census.take();
+    autoscaler.keep(new Set(records.map(({ deployment }) => deployment.id)));
+    for (const [index, { deployment }] of records.entries()) {
       if (index % AT_ONCE === AT_ONCE - 1) await turn();
       // As known by now.
       lookAgain(deployment.id);
@@ -345,6 +400,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       again();
     },
     wake,
+    noteLoad: lookAgain,
     known: () => known.all(),
     async check(deploymentId, signal) {
       const record = await store.load(deploymentId);
@@ -400,8 +456,4 @@ function guarded(store: DeploymentStore, enter: HostAgent["enter"]): DeploymentS
     transaction: (work) => store.transaction(work, enter),
     recordQuietProbes: (probes) => store.recordQuietProbes(probes, enter),
   };
-}
-
-function desiredOf(deployment: Deployment): DesiredDeployment {
-  return { ...deployment, probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000 };
 }

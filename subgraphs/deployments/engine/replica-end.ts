@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReplicaHandle, Runtime } from "@toolyard/runtimes/runtime.ts";
+import { calleeOf } from "../deploying/callee.ts";
 import { processNameOf, type AfterStop, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { describeEnd } from "./process-end.ts";
@@ -14,12 +15,24 @@ export interface ReplicaEnd {
   /** Records that its process ended by itself. */
   reap(record: DeploymentRecord, replica: Replica): Promise<void>;
   stop(record: DeploymentRecord, replica: Replica, then: AfterStop, reason: string): Promise<void>;
+  /** Stops it for good, unless there are sessions in it, or it does not say: then it answers false. */
+  release(record: DeploymentRecord, replica: Replica): Promise<boolean>;
 }
 
 export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<ReplicaChecks, "toCheck">): ReplicaEnd {
-  const { ports, reap, now, drainMs, graceMs, runtimeOf, apply, lastOutputOf } = context;
+  const { prober, sealer, ports, reap, now, drainMs, graceMs, runtimeOf, apply, lastOutputOf } = context;
 
-  return {
+  async function hasSessions({ deployment }: DeploymentRecord, replica: Replica): Promise<boolean> {
+    const isSimulated = runtimeOf(deployment).answers !== undefined;
+    if (deployment.launch.kind !== "stdio" || isSimulated) return false;
+    try {
+      return (await prober.countSessions(calleeOf(deployment, replica, sealer))) > 0;
+    } catch {
+      return true; // whether it answers at all is for probes to say
+    }
+  }
+
+  const work: ReplicaEnd = {
     async reap({ deployment }, replica) {
       const runtime = runtimeOf(deployment);
       if (!replica.handle) return;
@@ -63,7 +76,14 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
       }
       if (then === "REMOVE" && replica.port !== null) ports.released(replica.port);
     },
+
+    async release(record, replica) {
+      if (await hasSessions(record, replica)) return false;
+      await work.stop(record, replica, "REMOVE", "Its deployment has less load.");
+      return true;
+    },
   };
+  return work;
 }
 
 async function findByName(runtime: Runtime, name: string): Promise<ReplicaHandle | null> {

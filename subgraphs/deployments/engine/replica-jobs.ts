@@ -6,7 +6,7 @@ import type { ReplicaChanges } from "./replica-changes.ts";
 import type { ReplicaWork } from "./replica-work.ts";
 
 /** An action on a replica that is there. */
-export type ReplicaAction = Exclude<Action, { type: "mark" | "shift" | "create" | "move" }>;
+export type ReplicaAction = Exclude<Action, { type: "scale" | "mark" | "shift" | "create" | "move" }>;
 
 /** The work under way on replicas: one piece at a time for each. */
 export interface ReplicaJobs {
@@ -29,6 +29,9 @@ interface Job {
   abort: AbortController;
   done: Promise<void>;
 }
+
+/** Nothing to be done about it but to look again later. */
+class StillUsed extends Error {}
 
 /** Actions that do not wait for the work under way, but end it. */
 const ENDS_OTHERS: readonly Action["type"][] = ["stop", "reset", "reap"];
@@ -67,7 +70,7 @@ export function createReplicaJobs(options: {
         changed = await doWork(action, record, replica, abort.signal);
       } catch (error) {
         failed = !abort.signal.aborted;
-        if (failed)
+        if (failed && !(error instanceof StillUsed))
           logger.error(
             { err: error, deployment: record.deployment.name, action: action.type },
             "work on a replica failed; it is tried again",
@@ -116,6 +119,15 @@ export function createReplicaJobs(options: {
       case "stop":
         await work.stop(record, replica, action.then, action.reason);
         return true;
+      case "retire":
+      case "recall":
+        await work.mark(replica, action.type);
+        return true;
+      case "release":
+        // A stop that was asked for meanwhile goes on at once; else the next sweep asks again.
+        if (await work.release(record, replica)) return true;
+        signal.throwIfAborted();
+        throw new StillUsed();
       case "reset":
         await work.reset(record, replica);
         return true;

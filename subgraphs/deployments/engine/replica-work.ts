@@ -11,6 +11,8 @@ export interface ReplicaWork extends Pick<ReplicaChecks, "probe" | "check">, Rep
   /** Starts its process, or finds the one that an interrupted start left; then waits for the first answer. */
   start: ReplicaJob;
   awaitAnswer: ReplicaJob;
+  /** Retires it, or takes that back. */
+  mark(replica: Replica, event: "retire" | "recall"): Promise<void>;
   reset(record: DeploymentRecord, replica: Replica): Promise<void>;
 }
 
@@ -24,6 +26,9 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     probe: checks.probe,
     check: checks.check,
     ...createReplicaEnd(context, checks),
+    async mark(replica, type) {
+      await context.apply(replica, { type });
+    },
     async reset(_record, replica) {
       await context.apply(replica, { type: "reset" });
     },

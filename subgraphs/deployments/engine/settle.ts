@@ -1,6 +1,6 @@
 import type { Deployment, DeploymentStatus, Replica } from "../deployment.ts";
 import type { DeploymentEventDraft, DeploymentRecord, DeploymentTransaction } from "../store/deployment-store.ts";
-import { deriveStatus } from "./status.ts";
+import { deriveStatus, RETIRING } from "./status.ts";
 
 /** For changes of neither status nor health: followers, proxies among them, look again only when an event says so. */
 const REASON_CHANGED = "REASON_CHANGED";
@@ -75,10 +75,14 @@ function describeStatus({ name, status, health, reason }: Deployment): string {
   }
 }
 
+const retiringSince = ({ state }: Replica): number | undefined =>
+  state.phase === "READY" ? state.retiringSince : undefined;
+
 /** The event of a replica's change for subscribers; null when its phase stayed. */
 export function describeReplica(before: Replica, after: Replica, now: number): DeploymentEventDraft | null {
   const { state } = after;
-  if (before.state.phase === state.phase && before.incarnation === after.incarnation) return null;
+  const isSame = before.state.phase === state.phase && before.incarnation === after.incarnation;
+  if (isSame && retiringSince(before) === retiringSince(after)) return null;
   const data = {
     replicaId: after.id,
     ordinal: after.ordinal,
@@ -104,7 +108,9 @@ export function describeReplica(before: Replica, after: Replica, now: number): D
     case "STARTING":
       return event("STARTING", `${who} is starting.`);
     case "READY":
-      return event("READY", `${who} answers.`);
+      return state.retiringSince === undefined
+        ? event("READY", before.state.phase === "READY" ? `${who} takes calls again.` : `${who} answers.`)
+        : event("RETIRING", `${who} takes no new calls. ${RETIRING}`);
     case "UNHEALTHY":
       return event("UNHEALTHY", `${who} does not answer. ${state.reason}`);
     case "BACKOFF":

@@ -12,7 +12,7 @@ export interface DerivedStatus {
   words: string | null;
 }
 
-type Desired = Pick<Deployment, "desired" | "desiredReplicas" | "everReady" | "deployedAt">;
+type Desired = Pick<Deployment, "desired" | "desiredReplicas" | "autoscale" | "everReady" | "deployedAt">;
 type Observed = Pick<Replica, "ordinal" | "state" | "attempts">;
 
 /** The table of deployments.md: a deployment's status, from its desired state and its replicas. */
@@ -22,8 +22,12 @@ export function deriveStatus(deployment: Desired, replicas: readonly Observed[])
       ? { status: "STOPPED", health: "UNKNOWN", reason: null, words: null }
       : { status: "STOPPING", health: "UNKNOWN", reason: stoppingReason(replicas), words: null };
   }
-  if (deployment.desiredReplicas === 0)
-    return { status: "RUNNING", health: "UNKNOWN", reason: "It is scaled to zero replicas.", words: null };
+  if (deployment.desiredReplicas === 0) {
+    const reason = deployment.autoscale
+      ? "It is idle at zero replicas: the next call wakes it."
+      : "It is scaled to zero replicas.";
+    return { status: "RUNNING", health: "UNKNOWN", reason, words: null };
+  }
   const wanted = deployment.desiredReplicas;
   const serving = replicas.filter((replica) => replica.state.phase === "READY").length;
   if (serving >= wanted) return { status: "RUNNING", health: "HEALTHY", reason: null, words: null };
@@ -37,6 +41,10 @@ export function deriveStatus(deployment: Desired, replicas: readonly Observed[])
   }
   if (others.length > 0 && others.every(({ state }) => state.phase === "FAILED"))
     return { status: "FAILED", health: "UNHEALTHY", reason: why?.reason ?? null, words };
+  // None has failed: it only begins again, since there is load.
+  const wakes = others.every(({ state, attempts }) => attempts === 0 && BEGINS.includes(state.phase));
+  if (deployment.everReady && deployment.autoscale && wakes)
+    return { status: "RUNNING", health: "UNKNOWN", reason: `It wakes up. ${why?.reason ?? ""}`.trim(), words };
   if (deployment.everReady)
     return { status: "RUNNING", health: "UNHEALTHY", reason: why?.reason ?? "No replica is ready.", words };
   return { status: "STARTING", health: "UNKNOWN", reason: why?.reason ?? "Its replicas are about to start.", words };
@@ -46,6 +54,9 @@ function isLeaving(state: Replica["state"]): boolean {
   return state.phase === "STOPPED" || (state.phase === "STOPPING" && state.then === "REMOVE");
 }
 
+const BEGINS: readonly string[] = ["PENDING", "STARTING"];
+/** Of a replica that takes no new calls. */
+export const RETIRING = "It stops once its calls and sessions have ended.";
 const GRAVITY = ["FAILED", "BACKOFF", "UNHEALTHY", "STOPPING", "STARTING", "PENDING"];
 
 function worst(deployment: Desired, replicas: readonly Observed[]): Reason | null {
@@ -61,7 +72,7 @@ export function replicaReason(
   const words = "words" in state ? (state.words ?? null) : null;
   switch (state.phase) {
     case "READY":
-      return null;
+      return state.retiringSince === undefined ? null : { reason: `It takes no new calls. ${RETIRING}`, words };
     case "PENDING":
       return { reason: state.reason ?? "It is about to start.", words };
     case "STARTING":

@@ -16,6 +16,9 @@ export type ReplicaEvent =
   | { type: "stop"; then: AfterStop; reason: string }
   /** Verified: nothing of its process is left. With `then`, applies only if that is still the plan for the replica. */
   | { type: "gone"; then?: AfterStop }
+  /** No new calls are to reach it; or they are again. */
+  | { type: "retire" }
+  | { type: "recall" }
   /** Back to the beginning, with the past forgotten. */
   | { type: "reset" }
   /** Its host is given up: whatever becomes of its process there, it begins anew. */
@@ -120,6 +123,14 @@ const table: Table = {
     reset,
   },
   READY: {
+    retire: (replica, _event, { now }) =>
+      replica.state.retiringSince === undefined
+        ? { ...replica, state: { ...replica.state, retiringSince: now } }
+        : null,
+    recall: (replica) =>
+      replica.state.retiringSince === undefined
+        ? null
+        : { ...replica, state: { phase: "READY", since: replica.state.since } },
     lost: lose,
     ended: fail,
     stop,

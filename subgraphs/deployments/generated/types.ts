@@ -100,6 +100,11 @@ export type Route = {
   stateReason?: Maybe<Scalars['String']['output']>;
   /** Whether nothing answers only for now: it starts, or is started again. A proxy may let a call wait a moment for it. */
   awaited: Scalars['Boolean']['output'];
+  /**
+   * Whether its replicas are as many as its load needs, none while it is idle: proxies tell of its calls by `reportLoad`, and hold those that come while
+   * none is ready.
+   */
+  autoscaled: Scalars['Boolean']['output'];
   /** Replicas that run. Empty while none does. */
   targets: Array<RouteTarget>;
 };
@@ -847,7 +852,7 @@ export type AutoscaleInput = {
   max?: InputMaybe<Scalars['Int']['input']>;
   /** Concurrent calls that one replica should have. */
   targetConcurrentCalls?: InputMaybe<Scalars['Int']['input']>;
-  /** Seconds without a call before it goes to zero. */
+  /** Seconds without a call before it goes to zero; load that is lower for as long, or for a minute, stops other replicas. */
   idleSeconds?: InputMaybe<Scalars['Int']['input']>;
 };
 
@@ -859,9 +864,9 @@ export type DeployToolInput = {
   versionNumber?: InputMaybe<Scalars['Int']['input']>;
   /** Where. */
   environment?: InputMaybe<Environment>;
-  /** How many replicas, 0 to 16. */
+  /** How many replicas, 0 to 16; with `autoscale`, how many to begin with. */
   replicas?: InputMaybe<Scalars['Int']['input']>;
-  /** Scale by load instead. */
+  /** Scale by load, within these bounds. */
   autoscale?: InputMaybe<AutoscaleInput>;
   /** Values for the version's configSchema. */
   configuration?: InputMaybe<Scalars['JSON']['input']>;
@@ -924,6 +929,16 @@ export type UsageClientInput = {
   name: Scalars['String']['input'];
   /** Its version. */
   version: Scalars['String']['input'];
+};
+
+/** The calls that a proxy has of one deployment. */
+export type DeploymentLoadInput = {
+  /** The deployment. */
+  deploymentId: Scalars['ID']['input'];
+  /** Concurrent calls, on average since the proxy told of them last; or those that are there now, while some wait for a replica. */
+  calls: Scalars['Float']['input'];
+  /** Replicas that had calls or streams since then. */
+  replicaIds: Array<Scalars['ID']['input']>;
 };
 
 /** Calls that a proxy reports together. */
@@ -1336,6 +1351,13 @@ export type Mutation = {
   reportBusyReplicas: Scalars['Boolean']['output'];
   /** One host asks another: `reportBusyReplicas` of its replicas. */
   noteBusyOfHost: Scalars['Boolean']['output'];
+  /**
+   * A proxy tells, each second in which there are any and once when there are none any more, of its calls of deployments that are scaled by load. It
+   * takes the place of what it told before, which is good for some seconds.
+   */
+  reportLoad: Scalars['Boolean']['output'];
+  /** One host tells another: `reportLoad`. */
+  noteLoadOfHost: Scalars['Boolean']['output'];
   /** One host asks another: calls the deployment's replicas there now. Answers the ids of the checks that it has recorded. */
   checkReplicasOfHost: Array<Scalars['ID']['output']>;
   /** Checks whether a version could be deployed. */
@@ -1406,6 +1428,18 @@ export type MutationReportBusyReplicasArgs = {
 
 export type MutationNoteBusyOfHostArgs = {
   replicaIds: Array<Scalars['ID']['input']>;
+};
+
+
+export type MutationReportLoadArgs = {
+  proxyId: Scalars['ID']['input'];
+  loads: Array<DeploymentLoadInput>;
+};
+
+
+export type MutationNoteLoadOfHostArgs = {
+  proxyId: Scalars['ID']['input'];
+  loads: Array<DeploymentLoadInput>;
 };
 
 
@@ -1686,6 +1720,7 @@ export type ResolversTypes = {
   DeployTemplateInput: DeployTemplateInput;
   UsageRecordInput: UsageRecordInput;
   UsageClientInput: UsageClientInput;
+  DeploymentLoadInput: DeploymentLoadInput;
   UsageBatchInput: UsageBatchInput;
   Release: ResolverTypeWrapper<Omit<Release, 'tool' | 'deployment' | 'requestedBy'> & { tool?: Maybe<ResolversTypes['Tool']>, deployment?: Maybe<ResolversTypes['Deployment']>, requestedBy?: Maybe<ResolversTypes['User']> }>;
   ReleaseStatus: ReleaseStatus;
@@ -1763,6 +1798,7 @@ export type ResolversParentTypes = {
   DeployTemplateInput: DeployTemplateInput;
   UsageRecordInput: UsageRecordInput;
   UsageClientInput: UsageClientInput;
+  DeploymentLoadInput: DeploymentLoadInput;
   UsageBatchInput: UsageBatchInput;
   Release: Omit<Release, 'tool' | 'deployment' | 'requestedBy'> & { tool?: Maybe<ResolversParentTypes['Tool']>, deployment?: Maybe<ResolversParentTypes['Deployment']>, requestedBy?: Maybe<ResolversParentTypes['User']> } | FederationReferenceTypes['Release'];
   ReleaseStep: ReleaseStep;
@@ -1850,6 +1886,7 @@ export type RouteResolvers<ContextType = Context, ParentType extends ResolversPa
   approvedToolsHash?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   stateReason?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   awaited?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  autoscaled?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   targets?: Resolver<Array<ResolversTypes['RouteTarget']>, ParentType, ContextType>;
 };
 
@@ -2302,6 +2339,8 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   recordUsage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationRecordUsageArgs, 'batch'>>;
   reportBusyReplicas?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationReportBusyReplicasArgs, 'replicaIds'>>;
   noteBusyOfHost?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationNoteBusyOfHostArgs, 'replicaIds'>>;
+  reportLoad?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationReportLoadArgs, 'proxyId' | 'loads'>>;
+  noteLoadOfHost?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationNoteLoadOfHostArgs, 'proxyId' | 'loads'>>;
   checkReplicasOfHost?: Resolver<Array<ResolversTypes['ID']>, ParentType, ContextType, RequireFields<MutationCheckReplicasOfHostArgs, 'deploymentId'>>;
   validateDeployment?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationValidateDeploymentArgs, 'toolId' | 'environment' | 'dryRun'>>;
   runSecurityScan?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationRunSecurityScanArgs, 'toolId' | 'dryRun'>>;

@@ -9,6 +9,7 @@ import {
 import { createHttpGraphClient, type HttpGraphClient } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import { CALLER_HEADER, type TokenSigner } from "@toolyard/service-kit/identity/tokens.ts";
 import type { HealthCheck, Replica } from "../deployment.ts";
+import type { DeploymentLoad } from "../load.ts";
 import type { ArchivedLine } from "../logs/log-archive.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import type { HostAgent } from "./host-agent.ts";
@@ -30,6 +31,8 @@ export interface OtherHosts {
   sessions(replica: Replica): Promise<number> | null;
   /** Tells the hosts of these replicas that calls of theirs are within their time. Never throws. */
   noteBusy(replicas: readonly Pick<Replica, "id" | "hostId">[]): void;
+  /** Tells all other hosts what a proxy told of its load. Never throws. */
+  noteLoad(proxyId: string, loads: readonly DeploymentLoad[]): void;
   close(): Promise<void>;
 }
 
@@ -43,6 +46,7 @@ const NEW_LOGS = `subscription ($deploymentId: ID!) { logsOfHost(deploymentId: $
 const CHECK = `mutation ($deploymentId: ID!) { checkReplicasOfHost(deploymentId: $deploymentId) }`;
 const SESSIONS = `query ($deploymentId: ID!, $replicaId: ID!) { sessionsOfHost(deploymentId: $deploymentId, replicaId: $replicaId) }`;
 const BUSY = `mutation ($replicaIds: [ID!]!) { noteBusyOfHost(replicaIds: $replicaIds) }`;
+const LOAD = `mutation ($proxyId: ID!, $loads: [DeploymentLoadInput!]!) { noteLoadOfHost(proxyId: $proxyId, loads: $loads) }`;
 
 type LineOfHost = Omit<ArchivedLine, "at"> & { at: string };
 const toLine = (line: LineOfHost): ArchivedLine => ({ ...line, at: Date.parse(line.at) });
@@ -107,6 +111,8 @@ export function createOtherHosts(options: {
     return `Host ${hostId} does not answer.`;
   }
 
+  const untold = (hostId: string) => (error: unknown) =>
+    logger.debug({ err: error, host: hostId }, "a host was not told what a proxy says of its calls");
   const note = (text: string, replicaId: string): ArchivedLine => ({ at: now(), stream: "SYSTEM", text, replicaId });
   const missing = (why: string) => `${why} Its output is missing here.`;
 
@@ -188,9 +194,16 @@ export function createOtherHosts(options: {
     noteBusy(replicas) {
       const others = replicas.filter(({ hostId }) => hostId !== agent.hostId);
       for (const [hostId, busy] of Map.groupBy(others, (replica) => replica.hostId))
-        ask(hostId, { query: BUSY, variables: { replicaIds: busy.map(({ id }) => id) } }).catch((error: unknown) =>
-          logger.debug({ err: error, host: hostId }, "a host was not told which of its replicas are busy"),
-        );
+        ask(hostId, { query: BUSY, variables: { replicaIds: busy.map(({ id }) => id) } }).catch(untold(hostId));
+    },
+
+    noteLoad(proxyId, loads) {
+      const tell = async (): Promise<void> => {
+        for (const { id, isLiving, offer } of (await hosts()).values())
+          if (id !== agent.hostId && isLiving && offer.url !== null)
+            ask(id, { query: LOAD, variables: { proxyId, loads } }).catch(untold(id));
+      };
+      tell().catch(untold("another"));
     },
 
     async close() {

@@ -91,6 +91,7 @@ function toRoute(
     approvedToolsHash: null,
     stateReason: unopened ?? stateReason(deployment),
     awaited: unopened === null && isAwaited(deployment),
+    autoscaled: deployment.autoscale !== null && deployment.desired === "RUN",
     targets,
   };
 }
@@ -105,7 +106,7 @@ function openTargets({ deployment, replicas }: DeploymentRecord, secrets: RouteS
     .map((replica) => ({
       replicaId: replica.id,
       ...secrets.calleeOf(deployment, replica),
-      ready: replica.state.phase === "READY",
+      ready: replica.state.phase === "READY" && replica.state.retiringSince === undefined,
       headers,
       mcpTarget,
       remote: deployment.launch.kind === "remote",
@@ -113,8 +114,8 @@ function openTargets({ deployment, replicas }: DeploymentRecord, secrets: RouteS
     .filter((target) => target.url !== "");
 }
 
-function isAwaited({ status, desiredReplicas }: Deployment): boolean {
-  return desiredReplicas > 0 && (status === "STARTING" || status === "RUNNING");
+function isAwaited({ status, desiredReplicas, autoscale }: Deployment): boolean {
+  return (desiredReplicas > 0 || autoscale !== null) && (status === "STARTING" || status === "RUNNING");
 }
 
 function stateReason({ status, health, reason, toolSlug }: Deployment): string | null {

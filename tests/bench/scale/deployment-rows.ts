@@ -45,6 +45,7 @@ function deploymentRow(index: number, tool: number, name: string): Deployment {
     configuration: null,
     sealedConfiguration: null,
     desiredReplicas: 1,
+    autoscale: null,
     deployedById: userId(tool % 100),
     createdAt: createdAt(index),
   });
