@@ -11,6 +11,7 @@ import { createReplayMemory, type Replay } from "./replay.ts";
 interface Stream {
   response: IncomingMessage;
   text(): string;
+  ended: Promise<unknown>;
   leave(): void;
 }
 
@@ -32,11 +33,13 @@ async function open(
   const [response] = (await once(asked, "response")) as [IncomingMessage];
   let text = "";
   response.on("data", (chunk) => (text += String(chunk))).on("error", () => undefined);
-  return { response, text: () => text, leave: () => asked.destroy() };
+  // One that is left ends with an error.
+  const ended = once(response, "end").catch(() => undefined);
+  return { response, text: () => text, ended, leave: () => asked.destroy() };
 }
 
-const call = (args: object, _meta = {}) => ({
-  body: { jsonrpc: "2.0", id: 7, method: "tools/call", params: { name: "slow", arguments: args, _meta } },
+const call = (name: string, args: object = {}, _meta = {}) => ({
+  body: { jsonrpc: "2.0", id: 7, method: "tools/call", params: { name, arguments: args, _meta } },
 });
 const idsIn = (text: string): string[] => [...text.matchAll(/^id: (.+)$/gm)].map(([, id]) => id ?? "");
 
@@ -49,35 +52,40 @@ async function openSession(running: RunningBridge, protocolVersion: string): Pro
 test("a call that takes long is answered on a stream that its client can come back for before anything was said", async () => {
   await using running = await startBridge(fixture("server"));
   const session = await openSession(running, "2025-11-25");
-  const first = await open(running, session, call({ steps: 20, everyMs: 100 }));
+  const first = await open(running, session, call("held"));
   await eventually("the stream's beginning", () => idsIn(first.text()).length === 1);
   expect(first.text()).toBe(`id: ${idsIn(first.text())[0]}\ndata:\n\n`);
   first.leave();
+  await running.callTool("release", {}, session);
   const second = await open(running, session, { lastEventId: idsIn(first.text())[0] ?? "" });
-  await once(second.response, "end");
-  expect(second.text()).toContain('"text":"20 steps"');
+  await second.ended;
+  expect(second.text()).toContain('"text":"released"');
 });
 
 test("a client of an earlier version, which does not take an event without data, gets its answer alone", async () => {
   await using running = await startBridge(fixture("server"));
-  const answer = await open(running, await openSession(running, "2025-06-18"), call({ steps: 20, everyMs: 100 }));
+  const answer = await open(
+    running,
+    await openSession(running, "2025-06-18"),
+    call("slow", { steps: 20, everyMs: 100 }),
+  );
   expect(answer.response.headers["content-type"]).toBe("application/json");
 });
 
 test("events that were missed are sent once, in order, and the rest follows them, whether or not the first connection is known to be lost", async () => {
   await using running = await startBridge(fixture("server"));
   const session = await running.openSession();
-  const first = await open(running, session, call({ steps: 40, everyMs: 10 }, { progressToken: "p" }));
+  const first = await open(running, session, call("slow", { steps: 40, everyMs: 10 }, { progressToken: "p" }));
   await eventually("some events", () => idsIn(first.text()).length > 5);
   const seen = first.text().split("\n\n").slice(0, 3).join("\n\n");
   const second = await open(running, session, { lastEventId: idsIn(seen).at(-1) ?? "" });
   await eventually("its end", () => first.response.destroyed);
-  await once(second.response, "end");
+  await second.ended;
   const steps = [...`${seen}\n\n${second.text()}`.matchAll(/"progress":(\d+)/g)].map(([, step]) => Number(step));
   expect(steps).toEqual(Array.from({ length: 40 }, (_, index) => index + 1));
   expect(second.text()).toContain('"text":"40 steps"');
   const third = await open(running, session, { lastEventId: idsIn(second.text()).at(-2) ?? "" });
-  await once(third.response, "end");
+  await third.ended;
   expect(third.text().match(/^data: .*$/gm)).toEqual([expect.stringContaining('"text":"40 steps"')]);
 });
 
@@ -86,7 +94,7 @@ test("an answer that is not kept, and an id that was never one, are refused in w
   const session = await running.openSession();
   for (const lastEventId of ["c9-1", "nonsense", "c1-1; drop"]) {
     const refused = await open(running, session, { lastEventId });
-    await once(refused.response, "end");
+    await refused.ended;
     expect(refused.response.statusCode).toBe(400);
     expect(refused.text()).toContain("no event with this id");
   }
