@@ -185,6 +185,6 @@ function requireAddresses(names: readonly string[], given: Record<string, string
   const missing = names.filter((name) => given[name] === undefined);
   if (missing.length === 0) return;
   throw new ConfigError(
-    `SUBGRAPH_URLS: a gateway that runs alone needs the URL of each of Toolyard's subgraphs; missing: ${missing.join(", ")}. Example: SUBGRAPH_URLS=${missing[0]}=http://127.0.0.1:4001/graphql,…`,
+    `SUBGRAPH_URLS: a gateway that runs alone needs the URL of each of Toolyard's subgraphs; missing: ${missing.join(", ")}. Example: SUBGRAPH_URLS=${missing[0]}=http://127.0.0.1:PORT/graphql,…`,
   );
 }

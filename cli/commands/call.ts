@@ -103,6 +103,14 @@ export async function connectedTo<Result>(
   try {
     await client.connect(transport, { signal });
     return await work(client);
+  } catch (error) {
+    // As undici says that there was no answer; `cause` says why.
+    if (!(error instanceof TypeError && error.message === "fetch failed")) throw error;
+    throw new GraphError(
+      "UNREACHABLE",
+      `Nobody answers at ${mcpUrl} (${messageOf(error.cause)}). That address is made of PUBLIC_URL or PROXY_URL, where Toolyard is started: set them to what clients reach.`,
+      error,
+    );
   } finally {
     // So that no process of the server waits for this session's idle timeout.
     await transport.terminateSession().catch(() => undefined);

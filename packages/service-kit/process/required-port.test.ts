@@ -1,8 +1,9 @@
 import { once } from "node:events";
-import { createServer, type AddressInfo, type Server } from "node:net";
+import { connect, createServer, type AddressInfo, type Server } from "node:net";
 // oxlint-disable-next-line no-restricted-imports -- the program's own waits are watched
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, expect, test, vi } from "vitest";
+import { systemCodeOf } from "../errors/errors.ts";
 import { requirePort } from "./required-port.ts";
 
 vi.mock("node:timers/promises", { spy: true });
@@ -27,6 +28,28 @@ test("a free port is left free", async () => {
   await requirePort("PORT", "127.0.0.1", port);
   await requirePort("PORT", "127.0.0.1", port);
   expect(delay).not.toHaveBeenCalled();
+});
+
+test("who connects while it is looked at is refused, and not reset", async () => {
+  const { server, port } = await taken();
+  await new Promise((resolve) => server.close(resolve));
+  const outcomes = new Set<string>();
+  let isOver = false;
+  const clients = Array.from({ length: 4 }, async () => {
+    while (!isOver) {
+      const socket = connect(port, "127.0.0.1");
+      outcomes.add(
+        await once(socket, "connect")
+          .then(() => "connected", systemCodeOf)
+          .then(String),
+      );
+      socket.destroy();
+    }
+  });
+  for (let n = 0; n < 100; n++) await requirePort("PORT", "127.0.0.1", port).catch(() => undefined);
+  isOver = true;
+  await Promise.all(clients);
+  expect([...outcomes]).toEqual(["ECONNREFUSED"]);
 });
 
 test("a port in use is waited for, for a moment", async () => {

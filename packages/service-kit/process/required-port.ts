@@ -1,4 +1,4 @@
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "../errors/errors.ts";
 import { whereToListen } from "./listening-socket.ts";
@@ -7,6 +7,7 @@ import { whereToListen } from "./listening-socket.ts";
 const WAIT_MS = 500;
 const LOOK_AGAIN_MS = 50;
 const LAST_PORT = 65_535;
+const FIRST_UNPRIVILEGED_PORT = 1_024;
 /** Ports that are tried for one to name instead. */
 const MOST_TRIED = 100;
 
@@ -25,7 +26,7 @@ export async function requirePort(
   if ("fd" in whereToListen({ host, port })) return;
   const deadline = performance.now() + WAIT_MS;
   for (;;) {
-    const error = await tryToListen(host, port);
+    const error = await whyNot(host, port);
     if (error === null) return;
     if (systemCodeOf(error) !== "EADDRINUSE") throw refusal(variable, host, port, error);
     if (performance.now() >= deadline) {
@@ -41,9 +42,32 @@ export async function requirePort(
 async function freePortNear(host: string, port: number, others: readonly number[]): Promise<number | null> {
   for (let distance = 1; distance <= MOST_TRIED; distance += 1) {
     const near = port + distance <= LAST_PORT ? port + distance : port - distance;
-    if (!others.includes(near) && (await tryToListen(host, near)) === null) return near;
+    if (!others.includes(near) && (await whyNot(host, near)) === null) return near;
   }
   return null;
+}
+
+/**
+ * Why this process could not listen there; null: it most likely can. It does not listen on the port itself: what would connect meanwhile, such as a load
+ * balancer's request to the part that is started again, would be reset.
+ */
+async function whyNot(host: string, port: number): Promise<Error | null> {
+  const error = await tryToListen(host, port < FIRST_UNPRIVILEGED_PORT ? port : 0);
+  if (error !== null || port === 0 || !(await isTaken(reachedAt(host), port))) return error;
+  return Object.assign(new Error(`address already in use ${host}:${port}`), { code: "EADDRINUSE" });
+}
+
+function isTaken(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: WAIT_MS });
+    const end = (taken: boolean) => {
+      socket.destroy();
+      resolve(taken);
+    };
+    socket.once("connect", () => end(true)).once("error", () => end(false));
+    // One that listens, and takes no more connections.
+    socket.once("timeout", () => end(true));
+  });
 }
 
 function tryToListen(host: string, port: number): Promise<Error | null> {
@@ -52,6 +76,12 @@ function tryToListen(host: string, port: number): Promise<Error | null> {
     server.once("error", resolve);
     server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(null)));
   });
+}
+
+/** Where what listens on an address of this machine, or on all, is reached from it. */
+function reachedAt(host: string): string {
+  if (host === "0.0.0.0") return "127.0.0.1";
+  return host === "::" ? "::1" : host;
 }
 
 function refusal(variable: string, host: string, port: number, cause: Error): Error {

@@ -36,6 +36,8 @@ function whyUnusable(error: unknown, name: string): string {
     return `its user may not use the database ${JSON.stringify(name)}. Grant it, as in: GRANT ALL ON ${name}.* TO …`;
   if (/^ER_(ACCESS_DENIED|NOT_SUPPORTED_AUTH|MUST_CHANGE_PASSWORD)/.test(code))
     return `the server refuses its user or password (${code}).`;
+  if (code === "HANDSHAKE_NO_SSL_SUPPORT")
+    return `the server has no TLS (${code}). Set that up there, or leave tls=true out.`;
   if (/CERT|SSL|TLS|ALTNAME|ISSUER/.test(code))
     return `the server's certificate or TLS cannot be used (${code}). DATABASE_CA_FILE names certificates to trust.`;
   if (code === "ECONNREFUSED") return `nothing listens at its host and port (${code}).`;

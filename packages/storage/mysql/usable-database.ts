@@ -24,7 +24,7 @@ export async function requireUsable(source: DataSource): Promise<FoundDatabase> 
   // The first that are made begin so.
   if (names.length > 0 && !names.some((name) => name.startsWith("toolyard_")))
     throw new ConfigError(
-      `DATABASE_URL: the database is another program's: it has ${names.length} tables, such as ${names[0]}, and none of Toolyard's. Nothing was made in it. Name one that is empty.`,
+      `DATABASE_URL: the database is another program's: it has tables such as ${names[0]}, and none of Toolyard's. Nothing was made in it. Name one that is empty.`,
     );
   return { isMariadb: isMariadb(version), collation };
 }
