@@ -55,6 +55,8 @@ export interface BridgeOptions {
   /** Takes the log, one JSON line at a time: `{"at", "stream", "text"}`. */
   writeLog?: (line: string) => void;
   now?: () => number;
+  /** For tests: how long a session waits for a process that is asked something, before it has another started. */
+  blankWaitMs?: number;
 }
 
 export interface Bridge {
@@ -71,6 +73,8 @@ export interface Bridge {
 const LOOPBACK: readonly string[] = ["127.0.0.1", "::1", "localhost"];
 /** The least number of children for requests without a session, of which one caller may have only a part. */
 const MIN_SHARED = 64;
+/** Less than the start of most servers, which a session would otherwise wait for. */
+const BLANK_WAIT_MS = 250;
 const SWEEP_MS = 1_000;
 /** Sweeps between two keep-alives on quiet streams. */
 const KEEP_ALIVE_EVERY = 15;
@@ -126,6 +130,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     now,
     timeoutSeconds,
     maxChildren: Math.max(maxSessions, MIN_SHARED),
+    blankWaitMs: options.blankWaitMs ?? BLANK_WAIT_MS,
     statusOf: (call, message) => stateless.statusOf(call, message),
     onRequest: (shared, message, raw) => stateless.onRequest(shared, message, raw),
     onNotification: (shared, message, raw) => stateless.onNotification(shared, message, raw),

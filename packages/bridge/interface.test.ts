@@ -59,7 +59,10 @@ describe("a bridge tells what its server offers", () => {
   });
 
   test("and the first session gets the process that is asked", async () => {
-    await using running = await offering({ lists: { "tools/list": [named("pid")] }, waitMs: 100 }, { spare: false });
+    await using running = await offering(
+      { lists: { "tools/list": [named("pid")] }, waitMs: 100 },
+      { spare: false, blankWaitMs: 60_000 },
+    );
     const reading = interfaceOf(running);
     await expect.poll(() => running.log.map(({ text }) => text)).toContain("tools/list");
     await running.openSession();

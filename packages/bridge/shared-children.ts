@@ -64,12 +64,12 @@ export interface SharedChildrenOptions extends Omit<ChildOpenerOptions, "onFreed
   timeoutSeconds: number;
   /** Children for requests without a session. */
   maxChildren: number;
+  /** How long a session waits for the blank child that is asked something. */
+  blankWaitMs: number;
 }
 
 const FIRST_RETRY_MS = 250;
 const APART_MS = 60_000;
-/** Less than the start of most servers, which a session would otherwise wait for. */
-const BLANK_WAIT_MS = 250;
 /** The part of a call's time, in ms, after which the caller is told why, before the proxy gives up without knowing. */
 const SHARE_OF_WAIT = 900;
 /** A server of the session era may not answer at all before `initialize`. */
@@ -101,7 +101,8 @@ export function relevantCapabilities(capabilities: unknown): Record<string, unkn
 }
 
 export function createSharedChildren(options: SharedChildrenOptions): SharedChildren {
-  const { pool, log, now, timeoutSeconds, maxChildren, statusOf, onRequest, onNotification, onEnd } = options;
+  const { pool, log, now, timeoutSeconds, maxChildren, blankWaitMs, statusOf, onRequest, onNotification, onEnd } =
+    options;
   let wanted = false;
   let closed = false;
   let retry: NodeJS.Timeout | null = null;
@@ -309,7 +310,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       await inTime(first ?? Promise.resolve());
       if (asked === null) return;
       const late = new AbortController();
-      const wait = delay(BLANK_WAIT_MS, undefined, { signal: late.signal }).catch(() => undefined); // aborted: it is free
+      const wait = delay(blankWaitMs, undefined, { signal: late.signal }).catch(() => undefined); // aborted: it is free
       await Promise.race([asked, wait]);
       late.abort();
       asked = null;
