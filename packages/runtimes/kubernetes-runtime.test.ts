@@ -15,7 +15,7 @@ import {
   type KubernetesHarness,
 } from "./kubernetes-runtime.harness.ts";
 import type { KubernetesRuntimeOptions } from "./kubernetes/kubernetes-runtime.ts";
-import type { ReplicaSpec, Runtime } from "./runtime.ts";
+import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
 
 const LONG = { timeout: 30_000 };
 
@@ -64,6 +64,11 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
       await runtime.close();
     });
     return runtime;
+  };
+  /** Once all watches have begun again. */
+  const livesOn = async (runtime: Runtime, handle: ReplicaHandle): Promise<void> => {
+    const liveness = () => runtime.inspect(handle).catch((error: unknown) => error);
+    await expect.poll(liveness, LONG).toMatchObject({ alive: true });
   };
   /** Starts it until the cluster has said why it does not run. */
   const heard = async (runtime: Runtime, spec: ReplicaSpec, words: string): Promise<void> => {
@@ -140,6 +145,16 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     expect(await next.inspect(killed)).toMatchObject({ alive: false, signal: "SIGKILL" });
     for (const handle of [killed, deleted]) await next.forget(handle);
     expect(await harness.namespace.objects("all,configmaps,secrets", own)).toEqual([]);
+  });
+
+  test("what a server prints as it ends is kept until it is forgotten", async () => {
+    const handle = await harness.runtime.start(await harness.spec("talkative", "IGNORES_SIGTERM"));
+    await expect.poll(async () => (await harness.runtime.logs(handle, 1)).length).toBe(1);
+    await harness.runtime.stop(handle, 0);
+    const texts = async () => (await harness.runtime.logs(handle, 10)).map(({ text }) => text);
+    expect(await texts()).toEqual(["ready", "SIGTERM ignored"]);
+    await harness.runtime.forget(handle);
+    expect(await texts()).toEqual([]);
   });
 
   test("why a pod does not run is told while it waits, and nothing is left of a start that was given up", async () => {
@@ -228,10 +243,10 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     const relay = await openRelay(credentials.endpoint);
     onTestFinished(() => relay.close());
     const runtime = open({ credentials: { kind: "token", ...credentials, endpoint: relay.endpoint } });
-    const [serving, ending] = await Promise.all(
-      ["serving", "ending"].map((name) => runtime.start(harness.image(name, SERVES))),
+    const [serving, ending, removed] = await Promise.all(
+      ["serving", "ending", "removed"].map((name) => runtime.start(harness.image(name, SERVES))),
     );
-    if (!serving || !ending) throw new Error("not started");
+    if (!serving || !ending || !removed) throw new Error("not started");
     const told: string[] = [];
     runtime.onExit(({ name }) => told.push(name));
     expect(await runtime.problem?.()).toBeNull();
@@ -245,11 +260,13 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     expect(await runtime.recognize(serving)).toEqual(serving);
     expect(await harness.ask(serving, "/directory")).toBeDefined();
     await harness.killFromOutside(ending);
+    const its = `toolyard.dev/replica=${String(removed.identity["replicaId"])}`;
+    await harness.namespace.kubectl("delete", "deployments", "-l", its);
     expect(told).toEqual([]);
 
     await relay.open();
-    await expect.poll(() => told, LONG).toEqual(["ending"]);
-    expect((await runtime.inspect(serving)).alive).toBe(true);
+    await expect.poll(() => told.toSorted(), LONG).toEqual(["ending", "removed"]);
+    await livesOn(runtime, serving);
   });
 
   test(
@@ -288,7 +305,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
       await own.kubectl("create", "serviceaccount", "toolyard");
       await write((await own.kubectl("create", "token", "toolyard")).trim());
       await expect.poll(() => runtime.problem?.(), LONG).toBeNull();
-      expect((await runtime.inspect(handle)).alive).toBe(true);
+      await livesOn(runtime, handle);
     },
   );
 

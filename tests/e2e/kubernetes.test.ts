@@ -16,6 +16,8 @@ const SERVER = [
   "--eval",
   readFileSync(join(import.meta.dirname, "fixtures/contained.mjs"), "utf8"),
 ];
+/** Toolyard's own image in the cluster, in which servers on stdio run; where there is none, they are not tried. */
+const runnerImage = process.env["TEST_KUBERNETES_RUNNER_IMAGE"] || null;
 const OBJECTS = "deployments,replicasets,pods,services,configmaps,secrets";
 const run = promisify(execFile);
 
@@ -45,7 +47,7 @@ describe.skipIf(noCluster !== null)(
           KUBERNETES_CLUSTER_ENDPOINT: namespace.credentials.endpoint,
           KUBERNETES_SERVICE_ACCOUNT_TOKEN: namespace.credentials.token,
           KUBERNETES_CA_FILE: namespace.credentials.caFile,
-          MCP_RUNNER_IMAGE: clusterImage,
+          MCP_RUNNER_IMAGE: runnerImage ?? clusterImage,
           REPLICAS_ON_EXIT: "keep",
         },
         ...more,
@@ -104,6 +106,15 @@ describe.skipIf(noCluster !== null)(
           deploy("beside", { stdio: { command: process.execPath, args: [sampleServerEntry(), "stdio"] } }),
           deploy("wrong", { image: { ...launch, args: ["/no/such/program"] } }),
         ]);
+        if (runnerImage !== null) {
+          const everything = "/opt/toolyard/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
+          const launch = { command: "node", args: [everything, "stdio"], env };
+          const bridged = await deploy("bridged", { stdio: launch }, { runtime: "KUBERNETES" });
+          await healthy(bridged.id, 1);
+          expect(await call("bridged", "echo", { message: "from a pod" })).toBe("Echo: from a pod");
+          expect(await call("bridged", "get-env")).toContain("a-secret-of-the-pod");
+          await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: bridged.id });
+        }
         expect([podded.runtime, direct.runtime, beside.runtime]).toEqual(["KUBERNETES", "KUBERNETES", "PROCESS"]);
         for (const { id } of [podded, direct, beside]) await healthy(id, 1);
         expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);

@@ -304,22 +304,27 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     const { name, uid } = deployment;
     const hurried = new Map<string, number>();
     const begun = now();
-    await objects.remove(deployment);
-    await until(async () => {
-      const there = deployments.get(name);
-      // Its pods may outlast it.
-      if (there ? there.metadata?.uid !== uid : podsOf(name).length === 0) return true;
-      const limit = Math.max(begun, deadline());
-      if (now() > limit + killTimeoutMs)
-        throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The cluster does not end its pod, whose node may be away.");
+    const limit = (): number => Math.max(begun, deadline());
+    const hurry = async (): Promise<void> => {
       // At 0 the cluster would forget a pod that may still run.
-      const seconds = Math.max(1, Math.ceil((limit - begun) / 1_000));
+      const seconds = Math.max(1, Math.ceil((limit() - begun) / 1_000));
       for (const { metadata } of podsOf(name)) {
         const { uid: podUid = "", name: pod = "", deletionGracePeriodSeconds = GRACE_SECONDS } = metadata ?? {};
         if ((hurried.get(podUid) ?? deletionGracePeriodSeconds) <= seconds) continue;
         hurried.set(podUid, seconds);
         await objects.hurry({ name: pod, uid: podUid }, seconds);
       }
+    };
+    // First, since a node keeps to the time that it was told first.
+    if (deployments.get(name)?.metadata?.uid === uid) await hurry();
+    await objects.remove(deployment);
+    await until(async () => {
+      const there = deployments.get(name);
+      // Its pods may outlast it.
+      if (there ? there.metadata?.uid !== uid : podsOf(name).length === 0) return true;
+      if (now() > limit() + killTimeoutMs)
+        throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The cluster does not end its pod, whose node may be away.");
+      await hurry();
       return false;
     });
   }
