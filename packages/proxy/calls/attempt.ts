@@ -115,6 +115,7 @@ export function createAttempts(options: {
       if (awaited) return wait(call, awaited, () => begin(call, tried));
       return refuse(call, notReady(call));
     }
+    picked.replica.health.chosen(now());
     dispatch(call, picked.deployment, picked.replica, tried);
   }
 
@@ -400,7 +401,7 @@ export function createAttempts(options: {
         if (owes) busy.ended(replica, true);
         call.controller = null;
         clearTimeout(stalled);
-        replica.health.succeeded();
+        replica.health.succeeded(now());
         if (movedTo !== null) return sendOn(movedTo);
         if (heldAnswer !== null) return decide(heldAnswer);
         finish();

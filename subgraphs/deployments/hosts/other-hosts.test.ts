@@ -89,6 +89,7 @@ describe("fields by which one host asks another", () => {
       `{ sessionsOfHost(deploymentId: "${deploymentId}", replicaId: "x") }`,
       `mutation { checkReplicasOfHost(deploymentId: "${deploymentId}") }`,
       `mutation { noteBusyOfHost(replicaIds: []) }`,
+      `mutation { noteLoadOfHost(proxyId: "p", loads: []) }`,
     ];
     const host = createServiceCaller("deployments", ["internal:hosts"]);
     for (const field of fields) {
