@@ -26,14 +26,15 @@ export async function requirePort(
   if ("fd" in whereToListen({ host, port })) return;
   const deadline = performance.now() + WAIT_MS;
   for (;;) {
-    const error = await whyNot(host, port);
-    if (error === null) return;
-    if (systemCodeOf(error) !== "EADDRINUSE") throw refusal(variable, host, port, error);
+    const error = await tryToListen(host, port < FIRST_UNPRIVILEGED_PORT ? port : 0);
+    if (error !== null && systemCodeOf(error) !== "EADDRINUSE") throw refusal(variable, host, port, error);
+    // It does not listen there itself: what would connect meanwhile, such as a load balancer's request to the part that is started again, would be reset.
+    if (error === null && (port === 0 || !(await isTaken(host, port)))) return;
     if (performance.now() >= deadline) {
       const free = await freePortNear(host, port, others);
       const example = free === null ? "" : `, as in ${variable}=${free}`;
       const message = `${variable}: port ${port} is in use. Stop what listens there, or choose another${example}.`;
-      throw new ToolyardError("CONFLICT", message, { cause: error });
+      throw new ToolyardError("CONFLICT", message);
     }
     await delay(LOOK_AGAIN_MS);
   }
@@ -42,24 +43,15 @@ export async function requirePort(
 async function freePortNear(host: string, port: number, others: readonly number[]): Promise<number | null> {
   for (let distance = 1; distance <= MOST_TRIED; distance += 1) {
     const near = port + distance <= LAST_PORT ? port + distance : port - distance;
-    if (!others.includes(near) && (await whyNot(host, near)) === null) return near;
+    if (!others.includes(near) && !(await isTaken(host, near))) return near;
   }
   return null;
 }
 
-/**
- * Why this process could not listen there; null: it most likely can. It does not listen on the port itself: what would connect meanwhile, such as a load
- * balancer's request to the part that is started again, would be reset.
- */
-async function whyNot(host: string, port: number): Promise<Error | null> {
-  const error = await tryToListen(host, port < FIRST_UNPRIVILEGED_PORT ? port : 0);
-  if (error !== null || port === 0 || !(await isTaken(reachedAt(host), port))) return error;
-  return Object.assign(new Error(`address already in use ${host}:${port}`), { code: "EADDRINUSE" });
-}
-
+/** Whether somebody listens there, on this machine. */
 function isTaken(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: WAIT_MS });
+    const socket = connect({ host: reachedAt(host), port, timeout: WAIT_MS });
     const end = (taken: boolean) => {
       socket.destroy();
       resolve(taken);
