@@ -101,7 +101,9 @@ async function install() {
   }
   // Not by the Node that was installed before: it is replaced as well.
   const { npm_execpath: npm, npm_node_execpath: node = process.execPath } = process.env;
-  const [command, args] = npm === undefined ? ["npm", ["ci"]] : [node, [npm, "ci"]];
+  // Not its warnings of the Node that runs it: Toolyard runs on the one that it installs.
+  const quiet = ["ci", "--loglevel=error"];
+  const [command, args] = npm === undefined ? ["npm", quiet] : [node, [npm, ...quiet]];
   process.stderr.write("Installing what package-lock.json names, which takes a minute or two …\n");
   const child = spawn(command, args, { cwd: root, stdio: "inherit" });
   // Ends after npm does, so that nobody else installs meanwhile.
