@@ -132,7 +132,7 @@ function pageOf(body: unknown, total: number | undefined, { first, offset }: Rec
 /** The graph's first error, with REST's names. */
 export function errorOf(errors: readonly GraphQLError[], compiled?: CompiledRoute, ifMatch?: string): ToolyardError {
   const [first] = errors;
-  // What another subgraph adds to a change comes after the change.
+  // Another subgraph adds to the answer once the change is made.
   const isBegun = compiled?.route.method !== "GET" && (first?.path?.length ?? 0) > 1;
   const { code, problems, retryAfterSeconds, requestId: _requestId, ...extensions } = first?.extensions ?? {};
   const message = first?.message ?? "The graph answered without data.";

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BridgeOptions } from "./bridge.ts";
 import { fixture, startBridge, type RunningBridge } from "./bridge.fixture.ts";
 import { INTERFACE_PATH, readInterface, type InterfaceReading } from "./interface.ts";
+import { SPANS_PATH } from "./tracing/trace-header.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -45,6 +46,17 @@ describe("a bridge tells what its server offers", () => {
       resourceTemplates: [],
       problems: [],
     });
+  });
+
+  test.each([
+    ["GET", INTERFACE_PATH],
+    ["POST", SPANS_PATH],
+    ["GET", "/status"],
+  ])("and has nothing for callers of a proxy at %s %s", async (method, path) => {
+    await using running = await startBridge(fixture("both-eras"));
+    const ask = (headers: Record<string, string>) => fetch(new URL(path, running.url), { method, headers });
+    expect((await ask({ "x-forwarded-for": "192.0.2.7" })).status).toBe(404);
+    expect((await ask({})).status).toBe(200);
   });
 
   test.each([

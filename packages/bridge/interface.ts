@@ -6,7 +6,7 @@ export const INTERFACE_PATH = "/interface";
 
 type Item = Record<string, unknown>;
 
-/** What a server offers to a client that declares no capabilities. */
+/** The offer of a server to a client that declares no capabilities. */
 export interface InterfaceReading {
   instructions: string | null;
   /** As its lists say, all pages; null: not known. */

@@ -8,7 +8,7 @@ import type { SharedChildren } from "./shared-children.ts";
 const PAGE_TIMEOUT_MS = 10_000;
 
 /**
- * What the server offers, as the blank child says, which goes on waiting for the first session. Where that was given away, another child
+ * Reads the offer of the server from the blank child, which goes on waiting for the first session. Where that was given away, another child
  * is asked, started for it if need be.
  * @throws Unavailable
  */

@@ -47,6 +47,8 @@ export interface ServerOptions {
 const NEEDS_SESSION: readonly string[] = ["logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
 /** The caller, set by the proxy: any holder of the bridge's token may set it. */
 const CALLER_HEADER = "x-toolyard-user";
+/** On every call that the proxy passes on, and on none of Toolyard's own requests. */
+const PASSED_ON_HEADER = "x-forwarded-for";
 /** Longer than proxies keep idle connections, so that they and not the bridge end them. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
@@ -241,6 +243,9 @@ export function createBridgeServer(options: ServerOptions): Server {
         headers: { "www-authenticate": "Bearer" },
       });
     }
+    // All else is for Toolyard itself: by the proxy, callers name any path.
+    if (path !== "/mcp" && header(request, PASSED_ON_HEADER) !== undefined)
+      return refuse(response, 404, { message: "Not Found: the MCP endpoint is /mcp" });
     if (path === "/status" && request.method === "GET") return json(response, 200, status());
     if (path === INTERFACE_PATH && request.method === "GET") return json(response, 200, { ...(await readInterface()) });
     if (path === SPANS_PATH && request.method === "POST") return json(response, 200, { spans: spans.drain() });

@@ -107,7 +107,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   let closed = false;
   let retry: NodeJS.Timeout | null = null;
   let first: Promise<void> | null = null;
-  /** What the blank child is asked. */
+  /** The questions that the blank child answers now. */
   let asked: Promise<unknown> | null = null;
   /** Settled once a stateless caller has come. */
   let spoken: Promise<"sessions" | "stateless"> | null = null;

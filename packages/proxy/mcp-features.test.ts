@@ -22,7 +22,7 @@ const SERVERS = ["v1 stdio", "v2 stdio", "v1 http", "v2 http", "v1 sse"] as cons
 const REMOTE: ReadonlySet<string> = new Set(["v1 http", "v1 sse"]);
 const ERAS: readonly McpEra[] = ["v1", "v2-sessions", "v2-stateless"];
 
-/** What an SDK's client is used for here. */
+/** The part of an SDK client that is used here. */
 interface FeatureClient {
   call(
     name: string,

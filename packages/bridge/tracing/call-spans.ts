@@ -16,7 +16,7 @@ export interface CallSpans {
    * @param header Of the HTTP request, by its lower-case name
    */
   continue(message: Message, text: string, header: (name: string) => string | undefined): string;
-  /** What has ended since the last time, once. */
+  /** The spans that have ended since the last time, each once. */
   drain(): ServerSpan[];
 }
 
