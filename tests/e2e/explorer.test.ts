@@ -129,6 +129,31 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
     expect(await page.getByLabel("Username").isVisible()).toBe(true);
   });
 
+  test("runs the first query also of who has logged in before there is a place for its result", async () => {
+    const answer = await fetch(`${toolyard.url}/graphql`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({
+        query: `mutation ($password: String!) { login(username: "admin", password: $password) { accessToken refreshToken expiresIn user { username } } }`,
+        variables: { password: toolyard.adminPassword },
+      }),
+    });
+    const page = await (await newContext()).newPage();
+    // The login is answered before React has drawn anything.
+    await page.addInitScript(`
+      const { fetch } = window;
+      window.fetch = async (url, init) =>
+        String(init?.body).includes("LogIn") ? new Response(${JSON.stringify(await answer.text())}) : fetch(url, init);
+      document.addEventListener("DOMContentLoaded", () => {
+        const form = document.getElementById("login");
+        for (const { name } of form.querySelectorAll("input")) form.elements[name].value = "admin";
+        form.requestSubmit();
+      });
+    `);
+    await page.goto(`${toolyard.url}/graphql`);
+    await expect.poll(() => resultOf(page)).toContain('"slug": "everything"');
+  });
+
   test("takes a token, too, and says when that ends", async () => {
     const page = await open(await newContext());
     await page.getByRole("button", { name: "Use a token" }).click();

@@ -89,21 +89,37 @@ find("logout").addEventListener("click", () => {
   chosen.elements[0].focus();
 });
 
-/** The form is gone: moves the focus to the editor. A first query that nobody has changed shows what a login adds. */
+/**
+ * The form is gone: moves the focus to the editor. A first query that nobody has changed shows what a login adds. Who is quick logs in
+ * before there is an editor.
+ */
 function begun() {
   const editor = editorOf(".graphiql-query-editor");
-  if (!editor) return;
+  if (!editor) return void requestAnimationFrame(begun);
   if (hasLogin && editor.getValue() === WELCOME) {
     editor.setValue(LOGGED_IN);
-    document.querySelector(".graphiql-execute-button")?.click();
+    runFirst(editor);
   }
   editor.focus();
+}
+
+/** GraphiQL does nothing at a click while the place of the result is not there yet. */
+function runFirst(editor) {
+  const before = asked;
+  document.querySelector(".graphiql-execute-button")?.click();
+  if (asked === before && editor.getValue() === LOGGED_IN) requestAnimationFrame(() => runFirst(editor));
 }
 
 // --- GraphiQL -----------------------------------------------------------------------------------------------------------------
 
 const container = find("graphiql");
-const fetcher = createFetcher({ url, session, notify: (text) => tell(find("notice"), text) });
+const send = createFetcher({ url, session, notify: (text) => tell(find("notice"), text) });
+/** How many operations GraphiQL has asked for. */
+let asked = 0;
+const fetcher = (...operation) => {
+  asked += 1;
+  return send(...operation);
+};
 container.textContent = "";
 ReactDOM.createRoot(container).render(
   React.createElement(

@@ -93,6 +93,14 @@ test.each([
   expect(stateOf(pod(name))).toMatchObject(state);
 });
 
+test("what a node will manage later is waited for", () => {
+  const late = structuredClone(pod("secret-missing/CreateContainerConfigError"));
+  const waiting = late.status?.containerStatuses?.[0]?.state?.waiting;
+  if (!waiting) throw new Error("not recorded");
+  waiting.message = "failed to sync configmap cache: timed out waiting for the condition";
+  expect(stateOf(late)).toEqual(waits(expect.stringContaining("failed to sync configmap cache")));
+});
+
 test.each([
   ["manifest unknown: manifest unknown", "BAD_USER_INPUT", "There is no image"],
   ["unexpected status: 401 Unauthorized", "BAD_USER_INPUT", "does not give out the image"],

@@ -22,6 +22,8 @@ export const CONTAINER = "server";
 /** Of a container whose command was never run. */
 const NEVER_STARTED = ["ContainerCannotRun", "StartError"];
 const NO_CONTAINER = "The cluster cannot make its container. It said:";
+/** A user that may not be, and what the pod names and the cluster does not have, in the kubelet's words. */
+const CANNOT_BE_CONFIGURED = /runAsNonRoot|non-numeric user|not found|couldn't find key/;
 const REFUSED_BY_RULES = /violates PodSecurity|admission webhook .* denied|is invalid:|ValidatingAdmissionPolicy/;
 const OUT_OF_QUOTA = /exceeded quota|failed quota/;
 
@@ -70,12 +72,10 @@ function whyWaiting(pod: V1Pod, waiting: { reason?: string; message?: string } |
     case "ErrImageNeverPull":
       return waitingFor(null, refused(`The node does not have the image ${image}. The cluster said:`, message));
     case "CreateContainerConfigError":
-      return waitingFor(null, refused(NO_CONTAINER, message ?? reason));
+      return noContainer(CANNOT_BE_CONFIGURED, message ?? reason);
     case "CreateContainerError":
     case "RunContainerError":
-      return CANNOT_RUN.test(message ?? "")
-        ? waitingFor(null, refused(NO_CONTAINER, message))
-        : waitingFor(`${NO_CONTAINER} ${sentenceOf(message ?? reason)}`, null);
+      return noContainer(CANNOT_RUN, message ?? reason);
     default:
   }
   const scheduled = pod.status?.conditions?.find(({ type }) => type === "PodScheduled");
@@ -84,6 +84,13 @@ function whyWaiting(pod: V1Pod, waiting: { reason?: string; message?: string } |
   if (reason === "ContainerCreating")
     return waitingFor(`The node gets its image ${image} and makes its container.`, null);
   return waitingFor(null, null);
+}
+
+/** What no further try changes is refused; all else, as a node that is behind with its caches, is waited for. */
+function noContainer(isFinal: RegExp, message: string): PodState {
+  return isFinal.test(message)
+    ? waitingFor(null, refused(NO_CONTAINER, message))
+    : waitingFor(`${NO_CONTAINER} ${sentenceOf(message)}`, null);
 }
 
 /** Why a Deployment has no pod; null: it says nothing. */
