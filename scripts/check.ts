@@ -14,9 +14,15 @@ import { findUndescribed } from "./undescribed.ts";
 
 const root = join(import.meta.dirname, "..");
 const bin = (name: string) => join(root, "node_modules", ".bin", name);
+const TYPES = join(root, "node_modules/.cache/toolyard-types/tsconfig.tsbuildinfo");
 
 const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
-  { name: "types", run: async () => explained(await output(bin("tsc"), ["--noEmit", "-p", "tsconfig.json"])) },
+  // What has not changed since the last check is not checked again: seven seconds of CPU instead of sixty.
+  {
+    name: "types",
+    run: async () =>
+      explained(await output(bin("tsc"), ["-p", "tsconfig.json", "--incremental", "--tsBuildInfoFile", TYPES])),
+  },
   { name: "files that tsc checks", run: findUnchecked },
   { name: "lint", run: () => output(bin("oxlint"), ["--type-aware", "--deny-warnings", "--quiet"]) },
   {
