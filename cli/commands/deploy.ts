@@ -1,25 +1,36 @@
+import { BALANCES, type Balance } from "@toolyard/routes/balances.ts";
 import { defineCommand, wholeNumber, type CommandContext } from "../command.ts";
 import { followEvents, type DeploymentEvent } from "../events.ts";
 import type { Graph } from "../graph.ts";
+import { didYouMean } from "../did-you-mean.ts";
 import { parseExactly } from "../json-text.ts";
 import type { ListedDeployment } from "../tools.ts";
+import { UsageError } from "../usage-error.ts";
 import { lastLines } from "./logs.ts";
 
 const DEFAULT_WAIT_SECONDS = 600;
 const SHOWN_LINES = 10;
+/** Fields of AutoscaleInput. */
+const AUTOSCALE_BOUNDS: readonly string[] = ["min", "max", "targetConcurrentCalls", "idleSeconds"];
 
 /** The options of all commands that deploy. */
 export const deployOptions = {
   staging: { type: "boolean" },
   replicas: { type: "string" },
+  autoscale: { type: "string" },
+  balance: { type: "string" },
   config: { type: "string" },
   timeout: { type: "string" },
   "no-wait": { type: "boolean" },
   json: { type: "boolean" },
 } as const;
-export const DEPLOY_USAGE = "[--staging] [--replicas N] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]";
+export const DEPLOY_USAGE =
+  "[--staging] [--replicas N] [--autoscale BOUND=N,…] [--balance HOW] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]";
 export const DEPLOY_HELP = `  --staging            In staging, beside what runs in production.
   --replicas N         How many, 1 unless given.
+  --autoscale BOUND=N,…
+                       As many as its calls need, as in min=0,max=3. Bounds are ${AUTOSCALE_BOUNDS.join(", ")}.
+  --balance HOW        How replicas share calls: ${BALANCES.map(optionOf).join(", ")}; the first unless given.
   --config JSON        Values for its configSchema; - reads them from stdin, where nobody sees secrets.
   --timeout SECONDS    How long to wait, ${DEFAULT_WAIT_SECONDS} unless given. It goes on starting after that.
   --no-wait            Only ask for it.`;
@@ -27,6 +38,8 @@ export const DEPLOY_HELP = `  --staging            In staging, beside what runs 
 interface DeployValues {
   staging?: boolean | undefined;
   replicas?: string | undefined;
+  autoscale?: string | undefined;
+  balance?: string | undefined;
   config?: string | undefined;
   timeout?: string | undefined;
 }
@@ -34,17 +47,46 @@ interface DeployValues {
 /** The values as the input of a mutation that deploys, and how long to wait. @throws UsageError */
 export async function deployInput(
   { terminal }: CommandContext,
-  { staging, replicas: many, config, timeout }: DeployValues,
+  { staging, replicas: many, autoscale, balance, config, timeout }: DeployValues,
 ): Promise<{ input: object; seconds: number }> {
   const seconds = wholeNumber("--timeout", timeout) ?? DEFAULT_WAIT_SECONDS;
   const replicas = wholeNumber("--replicas", many);
   const text = config === "-" ? await terminal.readInput("The configuration") : config;
   const input = {
     ...(replicas !== null && { replicas }),
+    ...(autoscale !== undefined && { autoscale: boundsOf(autoscale) }),
+    ...(balance !== undefined && { balance: balanceOf(balance) }),
     ...(text !== undefined && { configuration: parseExactly(text, "The configuration is") }),
     ...(staging && { environment: "STAGING" }),
   };
   return { input, seconds };
+}
+
+/** @throws UsageError */
+function boundsOf(text: string): Record<string, number | null> {
+  return Object.fromEntries(
+    text.split(",").map((bound) => {
+      const [name = "", value = ""] = bound.split("=", 2);
+      if (!AUTOSCALE_BOUNDS.includes(name))
+        throw new UsageError(
+          `--autoscale takes ${AUTOSCALE_BOUNDS.join(", ")}, as in min=0,max=3, not ${JSON.stringify(bound)}.${didYouMean(name, AUTOSCALE_BOUNDS)}`,
+        );
+      return [name, wholeNumber(`${name} of --autoscale`, value)];
+    }),
+  );
+}
+
+/** @throws UsageError */
+function balanceOf(text: string): Balance {
+  const found = BALANCES.find((balance) => optionOf(balance) === text.toLowerCase().replaceAll("_", "-"));
+  if (found) return found;
+  const names = BALANCES.map(optionOf);
+  throw new UsageError(`--balance takes ${names.join(", ")}, not ${JSON.stringify(text)}.${didYouMean(text, names)}`);
+}
+
+/** As it is written on a command line. */
+function optionOf(balance: Balance): string {
+  return balance.toLowerCase().replaceAll("_", "-");
 }
 
 export const deploy = defineCommand({

@@ -1,5 +1,6 @@
 import { callOptionsSchema } from "@toolyard/launch/launch.ts";
 import { z } from "zod";
+import { BALANCES, DEFAULT_BALANCE } from "./balances.ts";
 
 const route = z.object({
   key: z.string(),
@@ -21,6 +22,7 @@ const route = z.object({
   awaited: z.boolean().default(false),
   /** Whether its load is to be told, and its calls held while it wakes. */
   autoscaled: z.boolean().default(false),
+  balance: z.enum(BALANCES).default(DEFAULT_BALANCE),
   targets: z.array(
     z.object({
       replicaId: z.string(),
@@ -74,7 +76,7 @@ export interface RefusedRoute {
 
 /** Selects all of a RouteTable of the graph. */
 export const ROUTE_TABLE_SELECTION = `{ version position sessionKey begins more removed routes {
-  key slug ref toolId deploymentId digest weight options mcpPath paths approvedToolsHash stateReason awaited autoscaled
+  key slug ref toolId deploymentId digest weight options mcpPath paths approvedToolsHash stateReason awaited autoscaled balance
   targets { replicaId url token owner ready headers { name value } mcpTarget remote } } }`;
 
 /**

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
 import { jobEntity } from "@toolyard/scheduler";
+import { DEFAULT_BALANCE } from "@toolyard/routes/balances.ts";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Deployment, Environment, HealthCheck, Replica } from "./deployment.ts";
@@ -35,6 +36,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     desired: { ...column.name },
     desiredReplicas: { ...column.integer },
     autoscale: { ...column.nullableJson },
+    balance: { ...column.name, default: DEFAULT_BALANCE },
     generation: { ...column.integer },
     role: { ...column.name },
     status: { ...column.name },

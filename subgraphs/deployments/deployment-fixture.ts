@@ -21,6 +21,7 @@ export function deploymentOf(more: Partial<Deployment> = {}): Deployment {
     sealedConfiguration: null,
     desiredReplicas: 1,
     autoscale: null,
+    balance: "LEAST_OUTSTANDING",
     deployedById: null,
     createdAt: 0,
     ...more,

@@ -1,4 +1,5 @@
 import { randomInt } from "node:crypto";
+import type { Balance } from "@toolyard/routes/balances.ts";
 import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { DeployedLaunch } from "./deploying/deployed-launch.ts";
 import type { Reason } from "./reason.ts";
@@ -43,6 +44,7 @@ export interface Deployment {
   desiredReplicas: number;
   /** Null: `desiredReplicas` is what a user asked for. */
   autoscale: Autoscale | null;
+  balance: Balance;
   /** Rises with each restart that was asked for; replicas of an earlier one are replaced. */
   generation: number;
   /** ACTIVE has the tool's route in its environment (at most one that is to run), PENDING waits to take it over, RETIRED had it. */

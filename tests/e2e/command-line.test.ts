@@ -179,7 +179,11 @@ test("all servers of a client's configuration are registered, once", async () =>
     { name: "Far Away", slug: null, problem: expect.stringContaining("registered already, as far-away") },
     { name: "off", slug: null, problem: "it is disabled" },
   ]);
-  await run(["deploy", "imported"]);
+  await run(["deploy", "imported", "--autoscale", "min=1,max=2", "--balance", "sticky"]);
+  const { deployment } = await graphqlClient(toolyard.url, (await run(["token"])).out.trim()).query<{
+    deployment: object;
+  }>(`{ deployment(name: "imported") { balance autoscale { min max idleSeconds } } }`);
+  expect(deployment).toEqual({ balance: "STICKY", autoscale: { min: 1, max: 2, idleSeconds: 300 } });
   expect(await run(["call", "imported", "env"])).toMatchObject({ out: "GREETING=typed\n" });
 });
 
@@ -187,6 +191,9 @@ test("commands that are mistaken say what was meant, and change nothing", async 
   for (const [args, message] of [
     [["deply"], /mean deploy\?/],
     [["deploy", "x", "--replica", "2"], /mean --replicas\?/],
+    [["deploy", "x", "--autoscale", "min=0,mox=3"], /mean max\?/],
+    [["deploy", "x", "--autoscale", "max=many"], /max of --autoscale takes a whole number/],
+    [["deploy", "x", "--balance", "stick"], /mean sticky\?/],
     [["deploy"], /Something is missing/],
     [["register", "x", "npx", "-y", "y"], /goes after `--`/],
     [["register", "x", "--", "node", "nothing.mjs"], /There is no file .*nothing\.mjs/],

@@ -16,6 +16,14 @@ export interface UpstreamTarget {
   isForeign: boolean;
 }
 
+/** The replica that a call goes to. */
+export interface Place {
+  readonly deployment: DeploymentRoute;
+  readonly replica: Replica;
+  /** Ids of replicas that were tried in vain before. */
+  readonly tried: ReadonlySet<string> | undefined;
+}
+
 /** Facts found by earlier attempts of a call. */
 export interface Trail {
   /** The target of a redirect within the replica; "": there was none. */

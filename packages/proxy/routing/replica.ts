@@ -15,6 +15,7 @@ import { createHeldBytes } from "../calls/held-bytes.ts";
 export interface Replica extends Candidate {
   readonly target: RouteTarget;
   outstanding: number;
+  turn: number;
   setReady(ready: boolean): void;
   readonly health: PassiveHealth;
   /** The prefix of the call's path: the path of the target's URL, mostly "". */
@@ -112,6 +113,7 @@ export function createReplica(options: {
       ready = now && !refused;
     },
     outstanding: 0,
+    turn: 0,
     movedTo: null,
     messagePaths,
     health: createPassiveHealth(),

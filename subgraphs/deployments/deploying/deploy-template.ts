@@ -1,14 +1,11 @@
 import { LAUNCH_FRAGMENT, launchFromGraph, launchSchema } from "@toolyard/launch";
 import { notFound, parseInput, type Caller } from "@toolyard/service-kit";
 import { z } from "zod";
-import { decideLaunch, replicaCount, type DeployDependencies } from "./deploy-tool.ts";
+import { decideLaunch, deployToolInput, type DeployDependencies } from "./deploy-tool.ts";
 
-const deployTemplateInput = z.object({
-  configuration: z.unknown().optional(),
-  environment: z.enum(["STAGING", "PRODUCTION"]).nullish(),
-  replicas: replicaCount.nullish(),
-  name: z.string().nullish(),
-});
+const deployTemplateInput = deployToolInput
+  .pick({ configuration: true, environment: true, replicas: true, autoscale: true, balance: true })
+  .extend({ name: z.string().nullish() });
 
 const TEMPLATE = `query DeployedTemplate($id: ID!) { template(id: $id) { configSchema launch { ...WholeLaunch } } } ${LAUNCH_FRAGMENT}`;
 const TOOL = `mutation ToolOfTemplate($templateId: ID!, $input: FromTemplateInput!) {

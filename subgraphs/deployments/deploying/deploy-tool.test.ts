@@ -202,17 +202,18 @@ test("a remote server is probed and routed, never started, and its headers go to
       tools: { "tool-1": { slug: "far", launch } },
       config: { allowPrivateRemotes: true },
     });
-    const { id, runtime } = await deploy(fixture);
+    const { id, runtime } = await deploy(fixture, { balance: "STICKY" });
     expect(runtime).toBe("REMOTE");
     await eventually("RUNNING", async () => (await statusOf(fixture, id)).status === "RUNNING");
     expect(fixture.runtime.running()).toEqual([]);
     const { routes } = await fixture.run<{ routes: { routes: unknown[] } }>(
-      `{ routes { routes { ref mcpPath paths targets { url token ready remote mcpTarget headers { name value } } } } }`,
+      `{ routes { routes { ref balance mcpPath paths targets { url token ready remote mcpTarget headers { name value } } } } }`,
       {},
       proxy,
     );
     expect(routes.routes[0]).toEqual({
       ref: "",
+      balance: "STICKY",
       mcpPath: "/mcp",
       paths: ["/files"],
       targets: [

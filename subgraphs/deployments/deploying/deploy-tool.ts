@@ -1,3 +1,4 @@
+import { BALANCES, DEFAULT_BALANCE } from "@toolyard/routes/balances.ts";
 import type { SchemaValidator } from "@toolyard/json-schema";
 import { kindOf, RUNTIMES } from "@toolyard/runtimes/registry.ts";
 import type { RuntimeKind } from "@toolyard/runtimes/runtime.ts";
@@ -53,12 +54,13 @@ const autoscaleInput = z
   })
   .refine(({ min, max }) => min <= max, { path: ["min"], message: "must not be more than max" });
 
-const deployToolInput = z.object({
+export const deployToolInput = z.object({
   toolId: z.string().min(1),
   versionNumber: z.number().int().positive("must be 1 or more").nullish(),
   environment: z.enum(["STAGING", "PRODUCTION"]).nullish(),
   replicas: replicaCount.nullish(),
   autoscale: autoscaleInput.nullish(),
+  balance: z.enum(BALANCES).nullish(),
   configuration: z.unknown().optional(),
   runtime: z.enum(Object.keys(RUNTIMES).map(kindOf)).nullish(),
   strategy: z.enum(["REPLACE", "CANARY"]).nullish(),
@@ -117,6 +119,7 @@ export async function deployTool(
     sealedConfiguration: configuration === null ? null : sealer.seal(JSON.stringify(configuration), id),
     desiredReplicas,
     autoscale: input.autoscale ?? null,
+    balance: input.balance ?? DEFAULT_BALANCE,
     deployedById: caller.userId,
     createdAt: now(),
   });

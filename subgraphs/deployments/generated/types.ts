@@ -105,9 +105,20 @@ export type Route = {
    * none is ready.
    */
   autoscaled: Scalars['Boolean']['output'];
+  /** How its calls are shared among its replicas. */
+  balance: Balance;
   /** Replicas that run. Empty while none does. */
   targets: Array<RouteTarget>;
 };
+
+/** How calls are shared among a deployment's replicas. A session stays with its replica in each. */
+export type Balance =
+  /** Of two replicas taken at random, the one with fewer calls under way. */
+  | 'LEAST_OUTSTANDING'
+  /** Each in turn. */
+  | 'ROUND_ROBIN'
+  /** A user's calls go to the same replica while it serves; where replicas come or go, few users change theirs. */
+  | 'STICKY';
 
 /** One replica as a proxy reaches it. */
 export type RouteTarget = {
@@ -197,6 +208,8 @@ export type Deployment = {
   desiredReplicas: Scalars['Int']['output'];
   /** The bounds between which it is scaled by load; null: a fixed number. */
   autoscale?: Maybe<Autoscale>;
+  /** How its calls are shared among its replicas. */
+  balance: Balance;
   /** Its share of the tool's calls, in percent. */
   trafficWeight: Scalars['Int']['output'];
   /** Values that the schema marks writeOnly are null. */
@@ -868,6 +881,8 @@ export type DeployToolInput = {
   replicas?: InputMaybe<Scalars['Int']['input']>;
   /** Scale by load, within these bounds. */
   autoscale?: InputMaybe<AutoscaleInput>;
+  /** How its calls are shared among its replicas. */
+  balance?: InputMaybe<Balance>;
   /** Values for the version's configSchema. */
   configuration?: InputMaybe<Scalars['JSON']['input']>;
   /** Where replicas run; what this installation is set to unless given. */
@@ -882,8 +897,12 @@ export type DeployTemplateInput = {
   configuration?: InputMaybe<Scalars['JSON']['input']>;
   /** Where. */
   environment?: InputMaybe<Environment>;
-  /** How many replicas. */
+  /** How many replicas, 0 to 16; with `autoscale`, how many to begin with. */
   replicas?: InputMaybe<Scalars['Int']['input']>;
+  /** Scale by load, within these bounds. */
+  autoscale?: InputMaybe<AutoscaleInput>;
+  /** How its calls are shared among its replicas. */
+  balance?: InputMaybe<Balance>;
   /** The tool's name. */
   name?: InputMaybe<Scalars['String']['input']>;
 };
@@ -1671,6 +1690,7 @@ export type ResolversTypes = {
   Route: ResolverTypeWrapper<RouteModel>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
   Int: ResolverTypeWrapper<Scalars['Int']['output']>;
+  Balance: Balance;
   RouteTarget: ResolverTypeWrapper<RouteTarget>;
   RouteHeader: ResolverTypeWrapper<RouteHeader>;
   User: ResolverTypeWrapper<EntityStub>;
@@ -1887,6 +1907,7 @@ export type RouteResolvers<ContextType = Context, ParentType extends ResolversPa
   stateReason?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   awaited?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   autoscaled?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  balance?: Resolver<ResolversTypes['Balance'], ParentType, ContextType>;
   targets?: Resolver<Array<ResolversTypes['RouteTarget']>, ParentType, ContextType>;
 };
 
@@ -1943,6 +1964,7 @@ export type DeploymentResolvers<ContextType = Context, ParentType extends Resolv
   replicas?: Resolver<Array<ResolversTypes['Replica']>, ParentType, ContextType>;
   desiredReplicas?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   autoscale?: Resolver<Maybe<ResolversTypes['Autoscale']>, ParentType, ContextType>;
+  balance?: Resolver<ResolversTypes['Balance'], ParentType, ContextType>;
   trafficWeight?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   configuration?: Resolver<Maybe<ResolversTypes['JSON']>, ParentType, ContextType>;
   healthChecks?: Resolver<Array<ResolversTypes['HealthCheck']>, ParentType, ContextType, RequireFields<DeploymentHealthChecksArgs, 'first'>>;

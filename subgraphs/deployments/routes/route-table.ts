@@ -92,6 +92,7 @@ function toRoute(
     stateReason: unopened ?? stateReason(deployment),
     awaited: unopened === null && isAwaited(deployment),
     autoscaled: deployment.autoscale !== null && deployment.desired === "RUN",
+    balance: deployment.balance,
     targets,
   };
 }

@@ -46,6 +46,7 @@ function deploymentRow(index: number, tool: number, name: string): Deployment {
     sealedConfiguration: null,
     desiredReplicas: 1,
     autoscale: null,
+    balance: "LEAST_OUTSTANDING",
     deployedById: userId(tool % 100),
     createdAt: createdAt(index),
   });

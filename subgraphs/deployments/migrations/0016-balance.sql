@@ -1,0 +1,1 @@
+ALTER TABLE "deployments" ADD COLUMN "balance" varchar(255) NOT NULL DEFAULT ('LEAST_OUTSTANDING')

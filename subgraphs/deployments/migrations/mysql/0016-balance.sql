@@ -1,0 +1,1 @@
+ALTER TABLE `deployments` ADD `balance` varchar(255) NOT NULL DEFAULT 'LEAST_OUTSTANDING'
