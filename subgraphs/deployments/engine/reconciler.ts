@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
-import { createOutageLog } from "@toolyard/storage";
+import { createOutageLog, databaseFailureOf } from "@toolyard/storage";
 import type { Deployment, HealthCheck, Replica, ReplicaPhase } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 import type { InterfaceRecorder } from "../interfaces/interface-recorder.ts";
@@ -154,6 +154,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       if (outcome === "UNCHANGED") lookAgain(deploymentId);
     },
   });
+  const outages = createOutageLog({ what: "looking after the replicas", logger });
   const looking = new Map<string, { again: boolean; done: Promise<void> }>();
   const timers = new Map<string, NodeJS.Timeout>();
   let sweeping: Promise<void> | null = null;
@@ -211,7 +212,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         const record = await known.read(deploymentId);
         if (record && !closed) await reconcile(record);
       } catch (error) {
-        logger.error({ err: error, deployment_id: deploymentId }, "reconciling a deployment failed; it is tried again");
+        // All deployments fail of that at once, and sweeps tell its end.
+        if (databaseFailureOf(error) === "lost-connection") outages.failed(error);
+        else
+          logger.error({ err: error, deployment_id: deploymentId }, "reconciling a deployment failed; it is tried again");
       }
       // Set by `wake` during this look.
     } while (entry.again && !closed);
@@ -358,7 +362,6 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     else wake(deploymentId);
   }
 
-  const outages = createOutageLog({ what: "the sweep of the replicas", logger });
   async function sweepOnce(): Promise<void> {
     if (!(await agent.beat())) {
       // Whatever is under way may be another host's by now.
