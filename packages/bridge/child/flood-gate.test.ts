@@ -72,3 +72,20 @@ test("the last words of a server that flooded its stderr are read", async () => 
   await expect(running.callTool("die", {}, session)).rejects.toThrow();
   await eventually("its end", () => running.log.some(({ text }) => text.includes("exited with code 7")));
 });
+
+test("a line of 200 MB on stderr is left out, which the log says, and is not held", async () => {
+  await using running = await startBridge(fixture("server"));
+  const session = await running.openSession();
+  let most = 0;
+  const before = process.memoryUsage.rss();
+  const watch = setInterval(() => (most = Math.max(most, process.memoryUsage.rss() - before)), 5);
+  try {
+    expect(await running.callTool("printsLong", { characters: 200_000_000 }, session)).toBe("printed");
+    await eventually("the line after it", () => running.log.some(({ text }) => text === "the next line"));
+  } finally {
+    clearInterval(watch);
+  }
+  expect(running.log.map(({ text }) => text)).toContain("a line on the server's stderr was over 1 MiB and is left out");
+  expect(Math.max(...running.log.map(({ text }) => text.length))).toBeLessThan(1_000);
+  expect(most).toBeLessThan(120_000_000);
+});
