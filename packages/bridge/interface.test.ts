@@ -45,6 +45,11 @@ describe("a bridge tells what its server offers", () => {
       resources: [{ uri: "file:///a", size: 3 }],
       resourceTemplates: [],
       problems: [],
+      discovered: expect.objectContaining({
+        supportedVersions: ["2026-07-28"],
+        capabilities: { tools: {}, resources: {} },
+        instructions: "be kind",
+      }),
     });
   });
 

@@ -16,9 +16,11 @@ export interface InterfaceReading {
   resourceTemplates: Item[] | null;
   /** Why lists are not known, in sentences without words of the server. */
   problems: string[];
+  /** The result of `server/discover` for callers of revision 2026-07-28. Without it, nothing is known of how they are served. */
+  discovered?: Record<string, unknown> | undefined;
 }
 
-export type ListName = Exclude<keyof InterfaceReading, "instructions" | "problems">;
+export type ListName = Exclude<keyof InterfaceReading, "instructions" | "problems" | "discovered">;
 
 interface ListKind {
   name: ListName;

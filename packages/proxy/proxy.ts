@@ -22,6 +22,7 @@ import { createTokenBuckets, type TokenBuckets } from "@toolyard/rate-limits";
 import type { RouteTable } from "@toolyard/routes";
 import { createRoutes } from "./routing/routes.ts";
 import { createRoutesFile } from "./routing/routes-file.ts";
+import { createOffers } from "./control-plane/offers.ts";
 import { createSharedAccess } from "./control-plane/shared-access.ts";
 import { createStateFile } from "./control-plane/state-file.ts";
 import { startUsageDelivery } from "./usage/usage-delivery.ts";
@@ -172,8 +173,14 @@ export async function createProxy(options: {
     // While the control plane is away, nobody scales, either.
     report: (proxyId, loads) => void controlPlane.reportLoad(proxyId, loads).catch(() => undefined),
   });
+  const offers = createOffers({
+    fetch: (deploymentId, hash) => controlPlane.fetchOffer(deploymentId, hash),
+    count: metrics.caches.of("offers"),
+    logger,
+  });
   const calls = createCalls({
     busy,
+    offers,
     routes,
     authenticate,
     mayInvoke: (caller, toolId) => shares.mayInvoke(caller, toolId),

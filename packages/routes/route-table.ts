@@ -23,6 +23,7 @@ const route = z.object({
   /** Whether its load is to be told, and its calls held while it wakes. */
   autoscaled: z.boolean().default(false),
   balance: z.enum(BALANCES).default(DEFAULT_BALANCE),
+  offer: z.string().nullish().default(null),
   targets: z.array(
     z.object({
       replicaId: z.string(),
@@ -76,7 +77,7 @@ export interface RefusedRoute {
 
 /** Selects all of a RouteTable of the graph. */
 export const ROUTE_TABLE_SELECTION = `{ version position sessionKey begins more removed routes {
-  key slug ref toolId deploymentId digest weight options mcpPath paths approvedToolsHash stateReason awaited autoscaled balance
+  key slug ref toolId deploymentId digest weight options mcpPath paths approvedToolsHash stateReason awaited autoscaled balance offer
   targets { replicaId url token owner ready headers { name value } mcpTarget remote } } }`;
 
 /**

@@ -37,6 +37,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     desiredReplicas: { ...column.integer },
     autoscale: { ...column.nullableJson },
     balance: { ...column.name, default: DEFAULT_BALANCE },
+    offerHash: { ...column.nullableName },
     generation: { ...column.integer },
     role: { ...column.name },
     status: { ...column.name },

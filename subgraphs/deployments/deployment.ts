@@ -57,6 +57,8 @@ export interface Deployment {
   words: string | null;
   /** Whether a replica was READY since this was deployed, or since it was started afresh. */
   everReady: boolean;
+  /** Of what its server offered last, as `offerHash` of the interfaces; null: not known. */
+  offerHash: string | null;
 
   trafficWeight: number;
   deployedById: string | null;
@@ -81,6 +83,7 @@ const unstarted = {
   reason: null,
   words: null,
   everReady: false,
+  offerHash: null,
   trafficWeight: 100,
   deployedAt: null,
   stoppedAt: null,

@@ -34,6 +34,11 @@ export const resolvers: Resolvers<Context> = {
       context.usage.list(context.caller, await scopeOf({ toolId, deploymentId }, context), page),
     deploymentEventLog: (_, _arguments, { deployments, caller }) => deployments.eventRange(caller),
     deploymentHealthLog: (_, _arguments, { deployments, caller }) => deployments.healthRange(caller),
+    offer: async (_, { deploymentId, hash }, { interfaces, loaders, caller }) => {
+      caller.require("internal:routes");
+      const deployment = await loaders.deployment.load(deploymentId);
+      return deployment && interfaces.offerOf(deployment, hash);
+    },
     routes: (_, _arguments, { routes, caller }) => {
       caller.require("internal:routes");
       return routes.read();

@@ -1,3 +1,4 @@
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -10,7 +11,8 @@ let admin: ReturnType<typeof graphqlClient>;
 let token: string;
 
 beforeAll(async () => {
-  toolyard = await startToolyard();
+  // A server here reads a file outside of its sandbox.
+  toolyard = await startToolyard({ env: { PROCESS_ISOLATION: "none" } });
   token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
   admin = graphqlClient(toolyard.url, token);
 });
@@ -94,6 +96,35 @@ test("replicas are as many as their calls need, none while idle, and no call fai
   );
   // Newest first; two calls that wait need one replica, which may be idle again by now.
   expect(steps.join(" ")).toMatch(/^(1-0 )?0-1 1-0/);
+}, 120_000);
+
+test("while a deployment wakes up, its tools are listed as they were, and a call of one is held and answered", async () => {
+  const file = join(toolyard.dataDir, "may-start");
+  await writeFile(file, "");
+  const launch = { stdio: { command: process.execPath, args: [SERVER, file] } };
+  await admin.query("mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }", {
+    input: { name: "Sleeper", description: "e2e", launch },
+  });
+  const { deployTool: deployed } = await admin.query<{ deployTool: { id: string; mcpUrl: string } }>(
+    "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id mcpUrl } }",
+    { input: { toolId: "sleeper", autoscale: { min: 0, max: 1, idleSeconds: 1 } } },
+  );
+  const replicas = async () =>
+    (
+      await admin.query<{ deployment: { health: string; replicas: { phase: string }[] } }>(
+        "query ($id: ID!) { deployment(id: $id) { health replicas { phase } } }",
+        { id: deployed.id },
+      )
+    ).deployment.replicas.map(({ phase }) => phase);
+  await eventually("its start", async () => (await replicas()).includes("READY"));
+  await eventually("idle at zero", async () => (await replicas()).length === 0);
+  await rm(file);
+  const client = await connectMcp("v2-stateless", deployed.mcpUrl, token);
+  expect(await client.listTools()).toEqual(["wait"]);
+  const answer = client.callTool("wait", { ms: 1 });
+  await writeFile(file, "");
+  expect(await answer).toBe("done");
+  await client.close();
 }, 120_000);
 
 test("scaleDeployment refuses what is scaled by load, and says what to do", async () => {

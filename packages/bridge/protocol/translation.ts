@@ -1,5 +1,5 @@
 import { isObject } from "@toolyard/service-kit/json.ts";
-import { metaKey } from "./era.ts";
+import { metaKey, STATELESS_VERSION } from "./era.ts";
 import { code, type Message, type Params } from "./json-rpc.ts";
 import { needsTask } from "../child/tool-notes.ts";
 
@@ -35,6 +35,25 @@ export function withoutEnvelope(params: Params | undefined): Params | undefined 
 export function toStatelessError(error: NonNullable<Message["error"]>): NonNullable<Message["error"]> {
   // "Resource not found" moved to "invalid params" in 2026-07-28.
   return error.code === -32002 ? { ...error, code: code.invalidParams } : error;
+}
+
+/** The answer to `server/discover` of a server of the session era. */
+export function toDiscoverResult(server: {
+  capabilities: Record<string, unknown>;
+  instructions: unknown;
+  serverInfo: unknown;
+}): Record<string, unknown> {
+  const { capabilities, instructions, serverInfo } = server;
+  const { tasks: _tasks, ...offered } = capabilities;
+  return {
+    resultType: "complete",
+    supportedVersions: [STATELESS_VERSION],
+    capabilities: offered,
+    ...(typeof instructions === "string" ? { instructions } : {}),
+    ttlMs: 0,
+    cacheScope: "private",
+    _meta: { [metaKey.serverInfo]: serverInfo },
+  };
 }
 
 export function toStatelessResult(method: string, result: unknown, serverInfo: unknown): unknown {

@@ -19,7 +19,7 @@ import { Unavailable } from "../child/pool.ts";
 import { restoreSharedId, type Asker, type SharedChild } from "../shared-child.ts";
 import { relevantCapabilities, type SharedChildren } from "../shared-children.ts";
 import { createSubscriptions } from "./subscriptions.ts";
-import { toStatelessError, toStatelessResult, withoutEnvelope } from "../protocol/translation.ts";
+import { toDiscoverResult, toStatelessError, toStatelessResult, withoutEnvelope } from "../protocol/translation.ts";
 import { createUntranslated, untag } from "../protocol/untranslated.ts";
 
 /** Serves the stateless revision (2026-07-28), and single requests of the older era that come without a session. */
@@ -129,17 +129,8 @@ export function createStateless(options: {
   });
 
   function discover(id: Id, shared: SharedChild, response: ServerResponse): void {
-    const { capabilities, instructions, serverInfo, result: before, resultText } = shared.identity;
-    const { tasks: _tasks, ...offered } = capabilities;
-    const result = {
-      resultType: "complete",
-      supportedVersions: [STATELESS_VERSION],
-      capabilities: offered,
-      ...(typeof instructions === "string" ? { instructions } : {}),
-      ttlMs: 0,
-      cacheScope: "private",
-      _meta: { [metaKey.serverInfo]: serverInfo },
-    };
+    const { result: before, resultText } = shared.identity;
+    const result = toDiscoverResult(shared.identity);
     sendAnswer(
       createExchange(response, { streamable: false, outstanding: 1 }),
       `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${printFrom(result, before, resultText)}}`,

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
+import type { Call } from "./call.ts";
 import { problemDetails, type ToolyardError } from "@toolyard/service-kit";
 
 /** An answer that the proxy gives itself. */
@@ -71,6 +72,24 @@ export function refuse(
   response.write(body);
   linger(request, response);
   return status;
+}
+
+/** A JSON-RPC answer of the proxy's own to a request that HTTP has nothing against. Answers its status. */
+export function answerJsonRpc({ response, requestId, corsHeaders }: Call, text: string, closes: boolean): number {
+  const body = Buffer.from(text);
+  response.writeHead(200, [
+    "content-type",
+    "application/json",
+    "content-length",
+    String(body.length),
+    "x-request-id",
+    requestId,
+    ...securityFields,
+    ...corsHeaders,
+    ...(closes ? ["connection", "close"] : []),
+  ]);
+  response.end(body);
+  return 200;
 }
 
 /** The answer is out; its end, which closes the connection, waits for the request's. */

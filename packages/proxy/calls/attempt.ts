@@ -22,6 +22,8 @@ import {
 } from "./upstream-target.ts";
 import { findReplica, type DeploymentRoute, type Routes } from "../routing/routes.ts";
 import { createExchange } from "./exchange.ts";
+import { createOfferAnswers } from "./offer-answer.ts";
+import type { Offers } from "../control-plane/offers.ts";
 
 /** Sends calls to replicas and their answers back. */
 export interface Attempts {
@@ -35,6 +37,7 @@ export function createAttempts(options: {
   routes: Routes;
   refuse: (call: Call, refusal: Refusal) => void;
   refuseState: (call: Call, why: StateProblem) => void;
+  offers: Offers;
   held: HeldBytes;
   isDraining: () => boolean;
   busy: BusyReplicas;
@@ -42,8 +45,9 @@ export function createAttempts(options: {
   now: () => number;
   random?: () => number;
 }): Attempts {
-  const { routes, refuse, refuseState, held, isDraining, busy, logger, now, random = Math.random } = options;
+  const { routes, refuse, refuseState, offers, held, isDraining, busy, logger, now, random = Math.random } = options;
   const wait = createReplicaWait({ routes, refuse, isDraining });
+  const answerByOffer = createOfferAnswers({ offers, isDraining, logger });
   const exchange = createExchange({
     routes,
     refuse,
@@ -96,7 +100,9 @@ export function createAttempts(options: {
       if (call.message) return refuse(call, noStream());
       if (call.askedBy !== null) return refuseState(call, "gone");
       const awaited = group?.deployments.find((each) => each.awaited);
-      if (awaited) return wait(call, awaited, () => begin(call, tried));
+      const again = (): void => begin(call, tried);
+      if (awaited && !answerByOffer(call, awaited, again)) return wait(call, awaited, again);
+      if (awaited) return;
       return refuse(call, notReady(call));
     }
     picked.replica.health.chosen(now());

@@ -58,6 +58,8 @@ export interface Call {
   status: number;
   /** The outcome that the answer to an MCP request states itself. */
   outcome: Outcome | null;
+  /** Whether its answer was looked for in what its server offered last. */
+  soughtOffer: boolean;
   /** Until when it waits for a replica, by performance.now(); null: it has not had to. */
   waitsUntil: number | null;
   /**

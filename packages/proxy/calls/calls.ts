@@ -2,9 +2,10 @@ import { wholeSeconds, type TokenBuckets } from "@toolyard/rate-limits";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
-import { refuse, securityFields, type Refusal } from "./answer.ts";
+import { answerJsonRpc, refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { Entrance } from "../entrance.ts";
+import type { Offers } from "../control-plane/offers.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { createCallList } from "./call-list.ts";
@@ -39,6 +40,7 @@ import type { UsageJournal } from "../usage/usage-journal.ts";
 
 export interface CallsOptions {
   busy: BusyReplicas;
+  offers: Offers;
   routes: Routes;
   /** The caller by the Authorization header: at once when the credential is known. */
   authenticate: (authorization: string | undefined) => Caller | Promise<Caller>;
@@ -102,6 +104,7 @@ export function createCalls(options: CallsOptions): Calls {
     metrics,
     tracing = null,
     challenge,
+    offers,
     busy,
     logger,
     requestLog = noRequestLog,
@@ -117,6 +120,7 @@ export function createCalls(options: CallsOptions): Calls {
     routes,
     refuse: refuseCall,
     refuseState,
+    offers,
     held,
     isDraining: () => draining,
     busy,
@@ -285,21 +289,10 @@ export function createCalls(options: CallsOptions): Calls {
   function refuseState(call: Call, why: StateProblem): void {
     if (call.response.headersSent || call.response.destroyed) return;
     call.refused = true;
-    call.status = 200;
     call.outcome = { failure: "RPC_ERROR", errorCode: INVALID_STATE_CODE, answered: false, tools: [] };
     call.mcp = readMcpCall(call.request.method ?? "", call.head, call.body);
-    const body = Buffer.from(invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why));
-    call.response.writeHead(call.status, [
-      "content-type",
-      "application/json",
-      "content-length",
-      String(body.length),
-      "x-request-id",
-      call.requestId,
-      ...securityFields,
-      ...call.corsHeaders,
-    ]);
-    call.response.end(body);
+    const text = invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why);
+    call.status = answerJsonRpc(call, text, draining);
   }
 
   function forward(call: Call): void {
@@ -427,6 +420,7 @@ export function createCalls(options: CallsOptions): Calls {
         mcp: null,
         status: 0,
         outcome: null,
+        soughtOffer: false,
         waitsUntil: null,
         controller: null,
         gone: false,

@@ -28,6 +28,8 @@ export interface ControlPlane {
   reportBusy(replicaIds: string[]): Promise<void>;
   /** @throws ToolyardError when it does not answer. */
   reportLoad(proxyId: string, loads: DeploymentLoad[]): Promise<void>;
+  /** What the deployment's server offered last; null where that is not of this hash. @throws ToolyardError when it does not answer. */
+  fetchOffer(deploymentId: string, hash: string): Promise<unknown>;
   /**
    * @param batch JSON of a UsageBatchInput.
    * @returns The usage service's reason never to accept it; null: it was accepted.
@@ -56,6 +58,7 @@ const RECORD = "mutation ($b: UsageBatchInput!) { recordUsage(batch: $b) }";
 const REPORT_BUSY = "mutation ($ids: [ID!]!) { reportBusyReplicas(replicaIds: $ids) }";
 
 const REPORT_LOAD = "mutation ($id: ID!, $loads: [DeploymentLoadInput!]!) { reportLoad(proxyId: $id, loads: $loads) }";
+const OFFER = "query ($id: ID!, $hash: String!) { offer(deploymentId: $id, hash: $hash) }";
 const ASK_MS = 3_000;
 const RECORD_MS = 15_000;
 
@@ -122,6 +125,16 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
         as: proxyCaller,
         signal: AbortSignal.timeout(ASK_MS),
       });
+    },
+    async fetchOffer(id, hash) {
+      const signal = AbortSignal.timeout(ASK_MS);
+      const { offer } = await graph.query<{ offer: unknown }>({
+        query: OFFER,
+        variables: { id, hash },
+        as: proxyCaller,
+        signal,
+      });
+      return offer;
     },
     async recordUsage(batch) {
       const head = Buffer.from(`{"query":${JSON.stringify(RECORD)},"variables":{"b":`);

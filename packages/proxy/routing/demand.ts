@@ -8,6 +8,8 @@ export interface Demand {
   ended(): void;
   /** A call or stream went to this replica. */
   uses(replica: Replica): void;
+  /** A call came in while no replica is ready, which is told at once. */
+  wake(): void;
   /** A call waits until a replica is ready, which is told at once. False: as many as may wait do so. */
   hold(): boolean;
   /** It does not wait any more. */
@@ -83,10 +85,11 @@ export function createDemands(options: {
           const average = since > takenAt ? area / (since - takenAt) : running;
           area = 0;
           takenAt = since;
-          isAsked = false;
           const replicaIds = [...used].map(({ id }) => id);
           for (const replica of used) if (replica.outstanding === 0) used.delete(replica);
-          return { deploymentId, calls: held > 0 ? Math.max(running, held) : average, replicaIds };
+          const calls = held > 0 ? Math.max(running, held) : isAsked ? Math.max(average, 1) : average;
+          isAsked = false;
+          return { deploymentId, calls, replicaIds };
         },
         isIdle: () => running === 0 && held === 0 && used.size === 0,
       };
@@ -96,6 +99,12 @@ export function createDemands(options: {
           since = takenAt = now();
         }
         timer ??= setTimeout(look, INTERVAL_MS).unref();
+      }
+      function ask(): void {
+        wake();
+        // Once for all calls that wait, until the next report.
+        if (!isAsked) soon ??= setImmediate(tell);
+        isAsked = true;
       }
       return {
         began() {
@@ -111,14 +120,12 @@ export function createDemands(options: {
           wake();
           used.add(replica);
         },
+        wake: ask,
         hold() {
           if (held >= MAX_HELD || heldInAll >= MAX_HELD_IN_ALL) return false;
           held += 1;
           heldInAll += 1;
-          wake();
-          // Once for all calls that wait, until the next report.
-          if (!isAsked) soon ??= setImmediate(tell);
-          isAsked = true;
+          ask();
           return true;
         },
         letGo() {

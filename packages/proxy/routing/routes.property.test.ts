@@ -11,7 +11,7 @@ import { createRoutes, type Routes } from "./routes.ts";
 import { createRoutesFile } from "./routes-file.ts";
 
 const logger = createLogger({ level: "silent", name: "proxy" });
-const noDemand: Demand = { began() {}, ended() {}, uses() {}, hold: () => false, letGo() {} };
+const noDemand: Demand = { began() {}, ended() {}, uses() {}, wake: () => undefined, hold: () => false, letGo() {} };
 const newRoutes = () => createRoutes({ allowPrivateRemotes: true, demandOf: () => noDemand, logger });
 const sealer = createSealer({ secretKey: "a secret key of the proxy's tests, long enough" });
 

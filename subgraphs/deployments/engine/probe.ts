@@ -106,6 +106,7 @@ const interfaceReading = z.object({
   resources: items,
   resourceTemplates: items,
   problems: z.array(z.string()),
+  discovered: z.record(z.string(), z.unknown()).optional(),
 });
 /** Calls in each of the transports. */
 interface Calls<Result> {

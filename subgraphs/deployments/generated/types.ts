@@ -107,6 +107,11 @@ export type Route = {
   autoscaled: Scalars['Boolean']['output'];
   /** How its calls are shared among its replicas. */
   balance: Balance;
+  /**
+   * The hash of what its server offered last, by which lists of revision 2026-07-28 are answered while no replica is ready: see `offer`. Null: a replica
+   * answers them.
+   */
+  offer?: Maybe<Scalars['String']['output']>;
   /** Replicas that run. Empty while none does. */
   targets: Array<RouteTarget>;
 };
@@ -1266,6 +1271,11 @@ export type Query = {
   auditLog: AuditConnection;
   /** Whether the audit log was tampered with. For administrators. */
   verifyAuditLog: AuditVerification;
+  /**
+   * The lists of a deployment's server and its answer to `server/discover`, as a replica gave them last and known secrets hidden, for proxies: `discovered`,
+   * `tools`, `prompts`, `resources` and `resourceTemplates`, null where one is not known. Null where they are not of this hash any more.
+   */
+  offer?: Maybe<Scalars['JSON']['output']>;
   /** Every route as of now, for proxies. */
   routes: RouteTable;
   /** One host asks another: what it has of a deployment's output. */
@@ -1328,6 +1338,12 @@ export type QueryAuditLogArgs = {
   first?: InputMaybe<Scalars['Int']['input']>;
   after?: InputMaybe<Scalars['String']['input']>;
   operation?: InputMaybe<Scalars['String']['input']>;
+};
+
+
+export type QueryOfferArgs = {
+  deploymentId: Scalars['ID']['input'];
+  hash: Scalars['String']['input'];
 };
 
 
@@ -1908,6 +1924,7 @@ export type RouteResolvers<ContextType = Context, ParentType extends ResolversPa
   awaited?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   autoscaled?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   balance?: Resolver<ResolversTypes['Balance'], ParentType, ContextType>;
+  offer?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   targets?: Resolver<Array<ResolversTypes['RouteTarget']>, ParentType, ContextType>;
 };
 
@@ -2345,6 +2362,7 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   doraMetrics?: Resolver<ResolversTypes['DoraMetrics'], ParentType, ContextType, RequireFields<QueryDoraMetricsArgs, 'window' | 'environment'>>;
   auditLog?: Resolver<ResolversTypes['AuditConnection'], ParentType, ContextType, Partial<QueryAuditLogArgs>>;
   verifyAuditLog?: Resolver<ResolversTypes['AuditVerification'], ParentType, ContextType>;
+  offer?: Resolver<Maybe<ResolversTypes['JSON']>, ParentType, ContextType, RequireFields<QueryOfferArgs, 'deploymentId' | 'hash'>>;
   routes?: Resolver<ResolversTypes['RouteTable'], ParentType, ContextType>;
   logsOfHost?: Resolver<Array<ResolversTypes['LogLine']>, ParentType, ContextType, RequireFields<QueryLogsOfHostArgs, 'deploymentId' | 'last'>>;
   sessionsOfHost?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<QuerySessionsOfHostArgs, 'deploymentId' | 'replicaId'>>;

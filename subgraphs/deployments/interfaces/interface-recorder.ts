@@ -6,8 +6,9 @@ import type { Deployment } from "../deployment.ts";
 import type { DeploymentEventDraft, DeploymentStore } from "../store/deployment-store.ts";
 import { DAY_MS } from "../usage/usage-window.ts";
 import type { UsageStore } from "../usage/usage-store.ts";
+import { saveSettled } from "../engine/settle.ts";
 import { differenceOf, type InterfaceDifference } from "./interface-difference.ts";
-import { completed, toSnapshot } from "./interface-snapshot.ts";
+import { completed, offerHash, toSnapshot } from "./interface-snapshot.ts";
 import type { InterfaceStore } from "./interface-store.ts";
 
 /** A replica that answers. */
@@ -77,7 +78,9 @@ export function createInterfaceRecorder(options: InterfaceRecorderOptions): Inte
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       const before = await interfaces.find({ toolId, digest });
       const snapshot = before === null ? seen : await completed(before, seen);
-      if (snapshot.hash === before?.hash) return;
+      const offer = offerHash(snapshot);
+      const isKnown = snapshot.hash === before?.hash && offer === offerHash(before);
+      if (isKnown && offer === deployment.offerHash) return;
       const at = now();
       const isChange = before !== null && differenceOf(before.content, snapshot.content, new Map()) !== null;
       const calls = isChange ? await usage.callsByMcpTool(toolId, at - USAGE_DAYS * DAY_MS) : new Map<string, number>();
@@ -86,6 +89,9 @@ export function createInterfaceRecorder(options: InterfaceRecorderOptions): Inte
       const isWritten = await store.transaction(async (tx) => {
         const record = await tx.load(id);
         if (record === null) return true;
+        if (record.deployment.offerHash !== offer)
+          await saveSettled(tx, { ...record, deployment: { ...record.deployment, offerHash: offer } }, at);
+        if (isKnown) return true;
         const written = await tx.saveInterface({
           stored: { ...key, ...snapshot },
           replaces: before?.hash ?? null,

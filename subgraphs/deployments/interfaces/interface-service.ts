@@ -1,13 +1,8 @@
 import type { InterfaceReading } from "@toolyard/bridge/interface.ts";
 import { badInput, createLoader, createLoaderByArguments, type Caller } from "@toolyard/service-kit";
 import type { Deployment, Environment } from "../deployment.ts";
-import type {
-  InterfaceChange,
-  InterfaceHead,
-  InterfaceKey,
-  InterfaceStore,
-  StoredInterface,
-} from "./interface-store.ts";
+import type { InterfaceChange, InterfaceHead, InterfaceKey, InterfaceStore } from "./interface-store.ts";
+import { offerHash } from "./interface-snapshot.ts";
 
 /** An interface, whose content is read where it is asked for. */
 export interface InterfaceShape extends InterfaceHead {
@@ -17,13 +12,16 @@ export interface InterfaceShape extends InterfaceHead {
 
 /** What tools' servers offer. */
 export interface InterfaceService {
-  /** What the deployment's server offered last, such as to answer `tools/list` for it; null where that is not known. */
-  snapshotOf(deployment: Pick<Deployment, "toolId" | "digest">): Promise<StoredInterface | null>;
   /** For one operation: what it asks for is read together. */
   forOperation(caller: Caller): OperationInterfaces;
 }
 
 export interface OperationInterfaces {
+  /** What this deployment's server offered last, by which a proxy answers for it; null where it is not this any more. */
+  offerOf(
+    deployment: Pick<Deployment, "toolId" | "digest" | "offerHash">,
+    hash: string,
+  ): Promise<InterfaceReading | null>;
   /** Of what runs by this digest. */
   ofDigest(key: InterfaceKey): Promise<InterfaceShape | null>;
   /** Of the tool, as the one of these that runs in production, or else in staging, shows it; with changes of all its digests. */
@@ -47,7 +45,6 @@ const NOTHING: InterfaceReading = {
 
 export function createInterfaceService({ store }: { store: InterfaceStore }): InterfaceService {
   return {
-    snapshotOf: ({ toolId, digest }) => store.find({ toolId, digest }),
     forOperation(caller) {
       const heads = createLoader((keys: readonly string[]) => store.heads(keys.map(keyOf)));
       const changes = createLoaderByArguments((toolIds, { digest, first }: { digest: string | null; first: number }) =>
@@ -72,6 +69,11 @@ export function createInterfaceService({ store }: { store: InterfaceStore }): In
       }
 
       return {
+        async offerOf({ toolId, digest, offerHash: own }, hash) {
+          const stored = own === hash ? await store.find({ toolId, digest }) : null;
+          // Another deployment of the same digest may have shown something else since.
+          return stored && offerHash(stored) === hash ? stored.content : null;
+        },
         ofDigest: (key) => find(key, key.digest),
         async ofTool(toolId, inPlace) {
           const [shown] = BY_RANK.flatMap((rank) => inPlace.filter(({ environment }) => environment === rank));

@@ -43,7 +43,16 @@ export async function toSnapshot(reading: InterfaceReading, mask: SecretMask): P
   }
   const { tools = null, prompts = null, resources = null, resourceTemplates = null } = lists;
   const hidden = instructions === null ? null : mask.text(instructions);
-  return hashed({ instructions: hidden, tools, prompts, resources, resourceTemplates, problems });
+  const discovered = reading.discovered && !isDeeper(reading.discovered, MAX_DEPTH) && mask.json(reading.discovered);
+  return hashed({
+    instructions: hidden,
+    tools,
+    prompts,
+    resources,
+    resourceTemplates,
+    problems,
+    ...(discovered && { discovered }),
+  });
 }
 
 /** The newer one, with lists that it does not know as they were before. */
@@ -53,6 +62,11 @@ export async function completed(
 ): Promise<InterfaceSnapshot> {
   const lists = LIST_NAMES.map((name) => [name, content[name] ?? before[name]] as const);
   return hashed({ ...content, ...Object.fromEntries(lists) });
+}
+
+/** Equal where a caller of revision 2026-07-28 would be told the same; null where that is not known. */
+export function offerHash({ content, hash }: Pick<InterfaceSnapshot, "content" | "hash">): string | null {
+  return content.discovered === undefined ? null : sha256(`${hash} ${canonical(content.discovered)}`);
 }
 
 /** A value in the one form that all its equals have. */

@@ -266,3 +266,39 @@ test("a real server whose tools change between two starts of the same launch is 
     await rm(dataDir, { recursive: true, force: true });
   }
 }, 60_000);
+
+test("proxies are told what a deployment offered last, and no longer once another of its digest offers something else", async () => {
+  const discovered = { capabilities: { tools: {} } };
+  let shown: InterfaceReading = { ...before, discovered };
+  await using fixture = await createFixture({ interfaceOf: () => shown });
+  const id = await deploy(fixture, "autoscale: { min: 1 }");
+  const offerOfRoute = async () => {
+    const { routes } = await fixture.run<{ routes: { routes: { deploymentId: string; offer: string | null }[] } }>(
+      "{ routes { routes { deploymentId offer } } }",
+      {},
+      proxy,
+    );
+    return routes.routes.find(({ deploymentId }) => deploymentId === id)?.offer;
+  };
+  const OFFER = "query ($id: ID!, $hash: String!) { offer(deploymentId: $id, hash: $hash) }";
+  const hash = await eventually("its offer", offerOfRoute);
+  const offer = (given = hash) => fixture.run<{ offer: unknown }>(OFFER, { id, hash: given }, proxy);
+  expect(await offer()).toMatchObject({ offer: { discovered, tools: before.tools, resourceTemplates: [] } });
+  expect(await offer("another")).toEqual({ offer: null });
+  expect(await fixture.codeOf(OFFER, { id, hash })).toBe("FORBIDDEN");
+
+  shown = { ...after, discovered };
+  await deploy(fixture, "environment: STAGING");
+  await eventually("the change", async () => (await interfaceOf(fixture))?.changes.length === 1);
+  expect(await offerOfRoute()).toBe(hash);
+  expect(await offer()).toEqual({ offer: null });
+
+  // What has changed of the server alone is told, too.
+  shown = { ...after, discovered: { capabilities: { tools: {} }, instructions: "be quick" } };
+  await restart(fixture, id);
+  const next = await eventually("its next offer", async () => {
+    const found = await offerOfRoute();
+    return found !== hash && found;
+  });
+  expect(await offer(next)).toMatchObject({ offer: { discovered: shown.discovered, tools: after.tools } });
+});

@@ -93,6 +93,7 @@ function toRoute(
     awaited: unopened === null && isAwaited(deployment),
     autoscaled: deployment.autoscale !== null && deployment.desired === "RUN",
     balance: deployment.balance,
+    offer: launch.kind === "stdio" && deployment.autoscale !== null ? deployment.offerHash : null,
     targets,
   };
 }

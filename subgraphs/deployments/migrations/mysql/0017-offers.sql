@@ -1,0 +1,1 @@
+ALTER TABLE `deployments` ADD `offerHash` varchar(255) NULL
