@@ -1,6 +1,6 @@
 /**
  * Writes everything that is generated from the schemas: each subgraph's whole SDL and resolver types, supergraph.graphql,
- * the client-facing api.graphql and REST's OpenAPI document. With --check it writes nothing and fails where a file is not fresh.
+ * the client-facing api.graphql and REST's OpenAPI document; and the chart's values.yaml from its schema. With --check it writes nothing and fails where a file is not fresh.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -15,6 +15,7 @@ import { apiSchemaSdl } from "@toolyard/schema/api-schema.ts";
 import { compose } from "@toolyard/schema/composition.ts";
 import { describeProblems } from "@toolyard/schema/composition-problem.ts";
 import { SUBGRAPHS, assembleSubgraph } from "@toolyard/schema/subgraphs.ts";
+import { helmValues, type ValueSchema } from "./helm-values.ts";
 
 const root = join(import.meta.dirname, "..");
 const check = process.argv.includes("--check");
@@ -114,6 +115,10 @@ const composition = compose(assembled);
 if ("errors" in composition) throw new Error(`The subgraphs do not compose:\n${describeProblems(composition.errors)}`);
 const { supergraphSdl, hints } = composition;
 if (hints.length > 0) process.stderr.write(`Hints:\n${describeProblems(hints)}\n`);
+const chart = join(root, "deploy", "helm", "toolyard");
+// Its shape is the chart's own.
+const values = JSON.parse(readFileSync(join(chart, "values.schema.json"), "utf8")) as ValueSchema;
+emit(join(chart, "values.yaml"), helmValues(values));
 emit(join(root, "schema", "supergraph.graphql"), `${supergraphSdl.trim()}\n`);
 const apiSdl = apiSchemaSdl(supergraphSdl, { excludeTags: ["internal"] });
 emit(join(root, "schema", "api.graphql"), apiSdl);

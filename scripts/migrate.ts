@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { messageOf, preconditionFailed } from "@toolyard/service-kit";
+import { createLogger, messageOf, preconditionFailed, prepareDataDir } from "@toolyard/service-kit";
 import { openStore, storeOptions } from "@toolyard/storage";
 import { storeMigrations } from "@toolyard/storage/store-migrations.ts";
 import { UsageError } from "../cli/usage-error.ts";
@@ -14,14 +14,15 @@ import { findSchemaDifferences, writeMigration } from "./store-schemas.ts";
 
 const USAGE = `Usage: npm run migrate -- up | down [STORE] | status | create NAME
 
-  up             Runs the migrations that are missing, as each start of Toolyard does.
+  up             Runs the migrations that are missing, as each start of Toolyard does. With --while-it-runs also while
+                 Toolyard runs.
   down [STORE]   Undoes the latest migration of one store, such as tools, or of each. With --drop-data also the first,
                  and with it all that the store has.
   status         Says which migrations have been run, also while Toolyard runs.
   create NAME    Writes the SQL from the migrations' schema to the entities', and back, where they differ. NAME says
                  what it does, in a-z, 0-9 and -: add-tags.
 
-DATA_DIR says whose, and DATABASE_URL where a server keeps them; up and down need Toolyard to be stopped. Back up before you go down: columns and tables of the
+DATA_DIR says whose, and DATABASE_URL where a server keeps them; up and down otherwise need Toolyard to be stopped. Back up before you go down: columns and tables of the
 migration are dropped with what is in them.
 `;
 
@@ -39,7 +40,7 @@ try {
   else if (command === "down") await onData((all) => down(all, name, values["drop-data"] ?? false));
   else if (name !== undefined) throw new UsageError(USAGE);
   else if (command === "status") await status(await readInstallation());
-  else if (command === "up") await onData(up);
+  else if (command === "up") await (values["while-it-runs"] ? upBesideOthers() : onData(up));
   else throw new UsageError(USAGE);
 } catch (error) {
   process.stderr.write(`${messageOf(error)}\n`);
@@ -56,19 +57,30 @@ function parsed() {
   try {
     return parseArgs({
       allowPositionals: true,
-      options: { "drop-data": { type: "boolean" }, help: { type: "boolean", short: "h" } },
+      options: {
+        "drop-data": { type: "boolean" },
+        "while-it-runs": { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
     });
   } catch (error) {
     throw new UsageError(`${messageOf(error)}\n\n${USAGE}`);
   }
 }
 
-async function up(installation: Installation): Promise<void> {
+/** As a part of Toolyard does that starts. */
+async function upBesideOthers(): Promise<void> {
+  const installation = await readInstallation();
+  await prepareDataDir(installation.dataDir, createLogger({ level: "warn", name: "migrate" }));
+  await up(installation, { isAlone: false });
+}
+
+async function up(installation: Installation, { isAlone = true } = {}): Promise<void> {
   for (const store of installation.stores) {
     if (store.isEmbeddedOnly && installation.mongodb) continue;
     const { run } = await storeMigrations(storeOptions(installation, store));
     const before = await run();
-    await (await openStore(installation, store, { isAlone: true })).close();
+    await (await openStore(installation, store, { isAlone })).close();
     const done = (await run()).filter((each) => !before.includes(each));
     say(`${store.name}: ${done.length === 0 ? "nothing to do" : `${done.join(", ")} done`}`);
   }

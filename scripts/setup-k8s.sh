@@ -14,6 +14,8 @@ for name in "$namespace" "$account" "$home" "$level"; do
   [[ $name =~ ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ ]] || { echo "setup-k8s: not a name that Kubernetes takes: $name" >&2; exit 2; }
 done
 [[ ${TOOLYARD_CIDR:-0.0.0.0/0} =~ ^[0-9a-fA-F.:]+/[0-9]+$ ]] || { echo "setup-k8s: TOOLYARD_CIDR is no range of addresses: $TOOLYARD_CIDR" >&2; exit 2; }
+# What the chart has, too.
+shared=$(dirname "${BASH_SOURCE[0]}")/../deploy/helm/toolyard/files
 elsewhere=
 [[ -z ${TOOLYARD_CIDR:-} ]] || elsewhere="
         - ipBlock: {cidr: \"$TOOLYARD_CIDR\"}"
@@ -36,13 +38,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: $account, namespace: $namespace}
 rules:
-  - {apiGroups: [apps], resources: [deployments], verbs: [get, list, watch, create, patch, delete]}
-  # Where the cluster asks for this of whoever makes objects that belong to a Deployment.
-  - {apiGroups: [apps], resources: [deployments/finalizers], verbs: [update]}
-  - {apiGroups: [""], resources: [pods], verbs: [get, list, watch, delete]}
-  - {apiGroups: [""], resources: [pods/log], verbs: [get]}
-  # It need not read what it has written.
-  - {apiGroups: [""], resources: [services, configmaps, secrets], verbs: [create, patch]}
+$(<"$shared/replica-rights.yaml")
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -70,9 +66,7 @@ spec:
   podSelector: {matchLabels: {app.kubernetes.io/managed-by: toolyard}}
   policyTypes: [Egress]
   egress:
-    - to:
-        - ipBlock: {cidr: 0.0.0.0/0, except: [169.254.0.0/16]}
-        - ipBlock: {cidr: "::/0", except: ["fe80::/10", "fd00:ec2::254/128"]}
+$(sed "s/^/    /" "$shared/replica-egress.yaml")
 MANIFESTS
 
 server=$("${kubectl[@]}" config view --minify --raw -o 'jsonpath={.clusters[0].cluster.server}')

@@ -126,6 +126,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
     }
     const json = (status: number, body: unknown) =>
       send(response, status, "application/json", JSON.stringify(body), requestId, cors);
+    if (url === "/health/live") return json(200, { status: "live" });
     if (url === "/healthz") {
       const state = health();
       return json(state.status === "unhealthy" ? 503 : 200, state);

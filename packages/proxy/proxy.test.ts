@@ -652,6 +652,7 @@ describe("pages and hosts", () => {
 test("/healthz says what is known", async () => {
   const health = (await (await fetch(`${running.ownUrl}/healthz`)).json()) as Record<string, unknown>;
   expect(health).toMatchObject({ status: "healthy", connected: true, routes: { live: true }, spool: { dropped: 0 } });
+  expect((await fetch(`${running.ownUrl}/health/live`)).status).toBe(200);
 });
 
 describe("/metrics", () => {

@@ -58,6 +58,7 @@ export async function openKubernetesHarness(
       credentials: { kind: "token", ...namespace.credentials },
       namespace: namespace.name,
       owner: null,
+      anchor: null,
       dataDir,
       imageRegistry: null,
       runnerImage: null,

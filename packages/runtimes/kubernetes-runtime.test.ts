@@ -238,6 +238,21 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     await expect.poll(() => one.list()).toEqual([]);
   });
 
+  test("replicas go with the ConfigMap that they belong to, and without it none starts", async () => {
+    const { kubectl, name, objects } = harness.namespace;
+    await kubectl("create", "role", "anchor", "--verb=get", "--resource=configmaps", "--resource-name=anchor");
+    await kubectl("create", "rolebinding", "anchor", "--role=anchor", `--group=system:serviceaccounts:${name}`);
+    const runtime = open({ anchor: "anchor" });
+    const refused = runtime.start(harness.image("adrift", SERVES));
+    await expect(refused).rejects.toMatchObject({ code: "PRECONDITION_FAILED" });
+    await kubectl("create", "configmap", "anchor");
+    const { identity } = await runtime.start(harness.image("anchored", SERVES));
+    const label = `toolyard.dev/replica=${String(identity["replicaId"])}`;
+    expect(await objects("deployments", label)).toHaveLength(1);
+    await kubectl("delete", "configmap", "anchor");
+    await expect.poll(() => objects("deployments,services,pods", label), LONG).toEqual([]);
+  });
+
   test("while the cluster is away all says so and replicas serve; who ended meanwhile is told when it is back", async () => {
     const { credentials } = harness.namespace;
     const relay = await openRelay(credentials.endpoint);

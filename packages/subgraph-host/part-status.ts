@@ -36,6 +36,8 @@ export function createPartStatus({ health, gauges, metricsToken, draining }: Par
         services,
       });
     },
+    /** As the gateway's: that it runs, whatever is away. */
+    sendLiveness: (response: ServerResponse): void => send(response, 200, { status: "live" }),
     /** As the gateway's: whether it may be asked. */
     async sendReadiness(response: ServerResponse): Promise<void> {
       const isReady = !draining.aborted && isHealthy(await health());
@@ -56,7 +58,7 @@ export function createPartStatus({ health, gauges, metricsToken, draining }: Par
   };
 }
 
-/** A part that answers nothing but `GET /health`, `/health/ready` and `/metrics`. */
+/** A part that answers nothing but `GET /health`, `/health/live`, `/health/ready` and `/metrics`. */
 export async function servePartStatus(
   options: PartStatus & { host: string; port: number; allowedHosts: readonly string[]; logger: Logger },
 ): Promise<{ url: string; close(): Promise<void> }> {
@@ -71,9 +73,13 @@ export async function servePartStatus(
     try {
       crossSite.check(request);
       if (request.method === "GET" && path === "/health") return await status.sendHealth(response);
+      if (request.method === "GET" && path === "/health/live") return status.sendLiveness(response);
       if (request.method === "GET" && path === "/health/ready") return await status.sendReadiness(response);
       if (request.method === "GET" && path === "/metrics") return await status.sendMetrics(request, response);
-      throw new ToolyardError("NOT_FOUND", "There is GET /health, GET /health/ready and GET /metrics here.");
+      throw new ToolyardError(
+        "NOT_FOUND",
+        "There is GET /health, GET /health/live, GET /health/ready and GET /metrics here.",
+      );
     } catch (error) {
       const problem = problemDetails(error, requestId);
       if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");

@@ -198,6 +198,7 @@ test("one that is right but for its time is no fault of the caller's: the clocks
 });
 
 test("its health says what time it is there", async () => {
+  expect((await fetch(new URL("/health/live", server.url))).status).toBe(200);
   const response = await fetch(new URL("/health", server.url));
   const { timestamp } = (await response.json()) as { timestamp: string };
   expect(Math.abs(Date.parse(timestamp) - Date.now())).toBeLessThan(60_000);

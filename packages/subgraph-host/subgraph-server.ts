@@ -61,7 +61,7 @@ interface Sender extends SignedCaller {
 }
 
 /**
- * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health, /health/ready and /metrics.
+ * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health, /health/live, /health/ready and /metrics.
  * The caller comes in `CALLER_HEADER`, signed by the gateway for this subgraph. Without it the caller is anonymous: pages of other sites
  * and large or expensive documents, which the gateway else refuses, are refused here, and there are no subscriptions.
  */
@@ -168,12 +168,13 @@ export async function serveSubgraph(options: {
       send(response, status, { errors: [{ message, extensions: { code, requestId } }] });
     try {
       if (path === "/health" && request.method === "GET") return await status.sendHealth(response);
+      if (path === "/health/live" && request.method === "GET") return status.sendLiveness(response);
       if (path === "/health/ready" && request.method === "GET") return await status.sendReadiness(response);
       if (path === "/metrics" && request.method === "GET") return await sendMetrics(request, response);
       if (path !== "/graphql")
         throw new ToolyardError(
           "NOT_FOUND",
-          "A subgraph answers at POST /graphql, GET /health, GET /health/ready and GET /metrics.",
+          "A subgraph answers at POST /graphql, GET /health, GET /health/live, GET /health/ready and GET /metrics.",
         );
       if (request.method !== "POST") throw new ToolyardError("BAD_USER_INPUT", "Send GraphQL by POST.");
       const ambiguity = ambiguityOf(request.rawHeaders);

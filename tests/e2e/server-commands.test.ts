@@ -72,6 +72,10 @@ describe.skipIf(noMysql !== null)(`commands on MySQL${noMysql === null ? "" : ` 
         code: 1,
         err: expect.stringMatching(/Toolyard runs already/),
       });
+    expect(await run("migrate", "up", "--while-it-runs")).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^tools: nothing to do$/m),
+    });
     await again.query(CREATE, { i: toolOf("four") });
     expect(await first.stop()).toBe(0);
 

@@ -41,6 +41,7 @@ const variables = {
     .meta({ example: "https://10.0.0.1:6443" }),
   KUBERNETES_SERVICE_ACCOUNT_TOKEN: z.string().optional().meta({ secret: true, example: "eyJhbGciOi…" }),
   KUBERNETES_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/cluster-ca.crt" }),
+  MCP_KUBERNETES_ANCHOR: dnsLabel.optional().meta({ example: "toolyard" }),
   MCP_KUBERNETES_OWNER: dnsLabel.optional().meta({ example: "toolyard" }),
   MCP_NODE_SELECTOR: list(LABEL, "labels such as disk=ssd").meta({ example: "kubernetes.io/arch=amd64" }),
   MCP_TOLERATIONS: z
@@ -70,6 +71,7 @@ export const kubernetes: RuntimeModule = {
           credentials: credentialsOf(settings),
           namespace: settings.MCP_NAMESPACE,
           owner: settings.MCP_KUBERNETES_OWNER ?? null,
+          anchor: settings.MCP_KUBERNETES_ANCHOR ?? null,
           dataDir,
           imageRegistry: settings.MCP_IMAGE_REGISTRY ?? null,
           runnerImage: settings.MCP_RUNNER_IMAGE ?? null,

@@ -27,6 +27,8 @@ export interface KubernetesRuntimeOptions {
   namespace: string;
   /** By which this Toolyard's replicas are known, wherever it runs; null: they are this DATA_DIR's. */
   owner: string | null;
+  /** A ConfigMap of the namespace that replicas belong to, and go with; null: Toolyard alone removes them. */
+  anchor: string | null;
   dataDir: string;
   /** Of short names of images; null: the nodes complete them. */
   imageRegistry: string | null;
@@ -76,7 +78,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   const { startTimeoutMs = 600_000, killTimeoutMs = 30_000, answerTimeoutMs = 30_000, now = Date.now } = options;
   const ownerId = options.owner ?? claimFolder(options.dataDir);
   const cluster = createCluster({ credentials: options.credentials, namespace, timeoutMs: answerTimeoutMs });
-  const objects = createObjects(cluster);
+  const objects = createObjects(cluster, options.anchor);
   const podLogs = createPodLogs({ cluster, logger });
 
   /** By the Deployment's uid. */

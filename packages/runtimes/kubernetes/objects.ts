@@ -1,5 +1,5 @@
 import type { V1ConfigMap, V1Deployment, V1OwnerReference, V1Secret, V1Service } from "@kubernetes/client-node";
-import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { ToolyardError, preconditionFailed } from "@toolyard/service-kit/errors/errors.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
 import { ClusterRefusal, orNull, type Cluster } from "./cluster.ts";
 import { ANNOTATIONS, type Manifests } from "./manifests.ts";
@@ -8,7 +8,7 @@ import type { ReplicaEnd } from "./pod-state.ts";
 const FIELD_MANAGER = "toolyard";
 const CONFLICT = 409;
 
-/** The objects of replicas in the cluster. All of a replica belong to its Deployment, and go with it. */
+/** The objects of replicas in the cluster. All of a replica belong to its Deployment, and go with it; so does the Deployment with the anchor, where there is one. */
 export interface Objects {
   /** Makes them, or makes those that a start cut short has left like these; `begun` is told once there is something to remove. @throws as `Cluster.ask` does */
   make(manifests: Manifests, begun: (uid: string) => void, signal: AbortSignal | undefined): Promise<V1Deployment>;
@@ -25,9 +25,25 @@ export interface Ended {
   end: ReplicaEnd;
 }
 
-export function createObjects(cluster: Cluster): Objects {
+/** @param anchor a ConfigMap of the namespace; null: none */
+export function createObjects(cluster: Cluster, anchor: string | null): Objects {
   const { namespace } = cluster;
   const applied = { namespace, fieldManager: FIELD_MANAGER, force: true };
+
+  /** Asked for anew at each start: one that was made again is another. */
+  async function anchored(): Promise<<Item extends { metadata?: object }>(item: Item) => Item> {
+    if (anchor === null) return (item) => item;
+    const found = await orNull(
+      cluster.ask(({ core }, { options }) => core.readNamespacedConfigMap({ namespace, name: anchor }, options)),
+    );
+    if (found === null)
+      throw preconditionFailed(
+        "MCP_KUBERNETES_ANCHOR",
+        `There is no ConfigMap ${anchor} in the namespace ${namespace}.`,
+      );
+    const owner = { apiVersion: "v1", kind: "ConfigMap", name: anchor, uid: found.metadata?.uid ?? "" };
+    return (item) => belongingTo(owner, item);
+  }
 
   const applyDeployment = (body: V1Deployment): Promise<V1Deployment> =>
     cluster.ask(({ apps }, { apply }) =>
@@ -44,8 +60,9 @@ export function createObjects(cluster: Cluster): Objects {
 
   return {
     async make({ name, deployment, service, configMap, secret }, begun, signal) {
+      const withAnchor = await anchored();
       // Without pods until all is there that they need.
-      const { metadata } = await applyDeployment(deployment({ replicas: 0, endpoint: null }));
+      const { metadata } = await applyDeployment(withAnchor(deployment({ replicas: 0, endpoint: null })));
       const uid = metadata?.uid ?? "";
       const owner: V1OwnerReference = {
         apiVersion: "apps/v1",
@@ -63,7 +80,8 @@ export function createObjects(cluster: Cluster): Objects {
       ]);
       signal?.throwIfAborted();
       const [port] = spec?.ports ?? [];
-      return applyDeployment(deployment({ replicas: 1, endpoint: httpUrl(spec?.clusterIP ?? "", port?.port ?? 0) }));
+      const endpoint = httpUrl(spec?.clusterIP ?? "", port?.port ?? 0);
+      return applyDeployment(withAnchor(deployment({ replicas: 1, endpoint })));
     },
     async retire({ name, uid }, ended) {
       const body = {
