@@ -215,7 +215,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         // All deployments fail of that at once, and sweeps tell its end.
         if (databaseFailureOf(error) === "lost-connection") outages.failed(error);
         else
-          logger.error({ err: error, deployment_id: deploymentId }, "reconciling a deployment failed; it is tried again");
+          logger.error(
+            { err: error, deployment_id: deploymentId },
+            "reconciling a deployment failed; it is tried again",
+          );
       }
       // Set by `wake` during this look.
     } while (entry.again && !closed);
