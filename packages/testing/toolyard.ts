@@ -93,8 +93,8 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
   const isOver = () => child.exitCode !== null || child.signalCode !== null;
-  const startMs = distributed ? 110_000 : 60_000;
-  await eventually("its banner", () => printed.includes(READY) || isOver(), startMs).catch(() => undefined);
+  // Four at once from a cold compile cache take a minute on two slow cores. Hooks have a little longer.
+  await eventually("its banner", () => printed.includes(READY) || isOver(), 110_000).catch(() => undefined);
   if (!printed.includes(READY)) {
     stopping = true;
     child.kill("SIGKILL");
