@@ -4,7 +4,7 @@ import { ConfigError, type Environment } from "@toolyard/service-kit";
 import { integer, port } from "@toolyard/service-kit/process/config.ts";
 import { environmentOf, type PartKind } from "@toolyard/service-kit/process/part-secrets.ts";
 import { proxyEnvironment } from "../standalone/proxy-environment.ts";
-import { proxyHeapFlags } from "../standalone/supervised-process.ts";
+import { PROXY_ALLOCATOR, proxyHeapFlags } from "../standalone/supervised-process.ts";
 
 const SUBGRAPHS = ["identity", "tools", "knowledge", "analysis", "deployments"] as const;
 /** Of parts that are asked by this machine's processes alone. */
@@ -98,6 +98,7 @@ export function planParts(options: {
   const proxies = several("proxy", counts.PROXIES, (name, n) => {
     const env = {
       ...proxyEnvironment(given),
+      ...PROXY_ALLOCATOR,
       DRAIN_SECONDS: "0",
       HOST: config.host,
       PROXY_PORT: String(proxyPort(n)),

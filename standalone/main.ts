@@ -39,7 +39,7 @@ import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
 import { parseOwnVariables } from "./own-variables.ts";
 import { proxyEnvironment } from "./proxy-environment.ts";
-import { proxyHeapFlags, superviseProcess } from "./supervised-process.ts";
+import { PROXY_ALLOCATOR, proxyHeapFlags, superviseProcess } from "./supervised-process.ts";
 import { installSample } from "./sample.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -171,6 +171,7 @@ await runProcess(
       socket: proxySocket,
       env: {
         ...proxyEnvironment(process.env),
+        ...PROXY_ALLOCATOR,
         // Gateway and proxy end together: no load balancer has another one to send calls to.
         DRAIN_SECONDS: "0",
         HOST: config.host,

@@ -1,5 +1,5 @@
 import type { Metrics } from "@toolyard/service-kit/process/metrics.ts";
-import { Gauge } from "prom-client";
+import { Gauge } from "@toolyard/service-kit/process/prometheus.ts";
 
 /** Counts what is looked for in one cache. */
 export interface CacheCount {

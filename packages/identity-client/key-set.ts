@@ -5,7 +5,8 @@ import {
   type Caller,
   type TokenVerifier,
 } from "@toolyard/service-kit";
-import { decodeProtectedHeader, type JSONWebKeySet } from "jose";
+import type { JSONWebKeySet } from "jose";
+import { decodeProtectedHeader } from "jose/decode/protected_header";
 
 /** Verifies access tokens by the control plane's public keys, which it learns as they change. */
 export interface KeySet extends TokenVerifier {

@@ -24,7 +24,6 @@ export {
   type Subgraph,
   type Warn,
 } from "./graph/subgraph.ts";
-export { DateTimeScalar, JsonScalar } from "./graph/scalars.ts";
 export * from "./graph/paging.ts";
 export { reachableRows } from "./graph/reachable-rows.ts";
 export { createPageLoader, type PageLoader } from "./graph/page-loader.ts";
@@ -36,7 +35,6 @@ export * from "./errors/references.ts";
 export { firstIdAt, newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./process/config.ts";
 export { logLifetime, runProcess, type ProcessLifetime } from "./process/process-lifetime.ts";
-export { maskErrors } from "./errors/mask-errors.ts";
 export { requirePort } from "./process/required-port.ts";
 export { prepareCacheDir, prepareDataDir } from "./process/data-dir.ts";
 export { readSecretKey } from "./identity/secret-key.ts";

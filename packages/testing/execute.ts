@@ -1,4 +1,5 @@
-import { anonymous, createLogger, maskErrors, newId, type Caller, type Subgraph } from "@toolyard/service-kit";
+import { anonymous, createLogger, newId, type Caller, type Subgraph } from "@toolyard/service-kit";
+import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
 import { createRequire } from "node:module";
 import type * as graphql from "graphql";
 import type { DocumentNode, ExecutionResult } from "graphql";

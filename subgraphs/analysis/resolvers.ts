@@ -1,4 +1,4 @@
-import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit/graph/scalars.ts";
 import { taskResolvers } from "@toolyard/tasks";
 import type { Resolvers } from "./generated/types.ts";
 import { storedLaunchType } from "./reports.ts";

@@ -1,4 +1,5 @@
-import { DateTimeScalar, JsonScalar, emptyConnection, notInThisVersion, type Caller } from "@toolyard/service-kit";
+import { emptyConnection, notInThisVersion, type Caller } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit/graph/scalars.ts";
 import type { Context } from "./context.ts";
 import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
 import { replicaReason } from "./engine/status.ts";

@@ -1,4 +1,4 @@
-import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit/graph/scalars.ts";
 import { prefixOf } from "./api-key-service.ts";
 import type { SequencedRevocation } from "./revocation-log.ts";
 import type { Resolvers } from "./generated/types.ts";

@@ -1,4 +1,4 @@
-import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit/graph/scalars.ts";
 import type { Resolvers } from "./generated/types.ts";
 
 export function createResolvers(): Resolvers {

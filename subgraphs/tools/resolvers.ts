@@ -1,4 +1,4 @@
-import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit/graph/scalars.ts";
 import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
 import { launchTypeOf, showLaunch } from "@toolyard/launch";
 import type { Resolvers } from "./generated/types.ts";

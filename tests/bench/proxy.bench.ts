@@ -17,7 +17,7 @@ import { SECRET_KEY, startControlPlane } from "@toolyard/proxy/fixtures/control-
 import { routeTo } from "@toolyard/proxy/fixtures/proxy.ts";
 import { listenForBridge } from "@toolyard/runtimes/process/listening-socket.ts";
 import { freePort } from "@toolyard/testing/ports.ts";
-import { PROXY_MAX_HEAP_MB, proxyHeapFlags } from "../../standalone/supervised-process.ts";
+import { PROXY_ALLOCATOR, PROXY_MAX_HEAP_MB, proxyHeapFlags } from "../../standalone/supervised-process.ts";
 
 const LATENCY_ROUNDS = 7;
 const LATENCY_CALLS = 1_500;
@@ -275,6 +275,7 @@ const proxyPort = await freePort();
 const proxyEntry = join(import.meta.dirname, "../../packages/proxy/start.mjs");
 const proxy = start(process.execPath, [...proxyHeapFlags(PROXY_MAX_HEAP_MB), proxyEntry], {
   PATH: process.env.PATH,
+  ...PROXY_ALLOCATOR,
   PROXY_PORT: String(proxyPort),
   GATEWAY_URL: controlPlane.url,
   PROXY_CREDENTIAL: controlPlane.credential,

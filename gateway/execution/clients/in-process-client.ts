@@ -1,5 +1,6 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
-import { maskErrors, sliceAfter, type Logger, type Subgraph } from "@toolyard/service-kit";
+import { sliceAfter, type Logger, type Subgraph } from "@toolyard/service-kit";
+import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
 import { createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";

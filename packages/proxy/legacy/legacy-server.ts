@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { messageOf, type Logger } from "@toolyard/service-kit";
-import { Pool, type Dispatcher } from "undici";
+import { Pool } from "@toolyard/service-kit/http/undici.ts";
+import type { Dispatcher } from "undici";
 import type { Bridge } from "@toolyard/bridge/bridge.ts";
 import { readEventStream, StreamError } from "./event-stream.ts";
 import type { BridgedServer } from "./stream-child.ts";

@@ -1,6 +1,7 @@
 import { connectorTo, originOf } from "@toolyard/runtimes/endpoint/connector.ts";
 import { socketPathOf } from "@toolyard/runtimes/endpoint/socket-path.ts";
-import { Pool, type Dispatcher } from "undici";
+import { Pool } from "@toolyard/service-kit/http/undici.ts";
+import type { Dispatcher } from "undici";
 import type { Candidate } from "./balance.ts";
 import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
 import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/http/remote-addresses.ts";

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { isProof, newNonce, PROOF_PATH } from "@toolyard/bridge/proof.ts";
-import { buildConnector } from "undici";
+import { buildConnector, type Connector, type ConnectorCallback } from "@toolyard/service-kit/http/undici.ts";
 import { toError } from "@toolyard/service-kit/errors/errors.ts";
 import { createListenerCheck, type ListenerCheck } from "./listener.ts";
 import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
@@ -36,10 +36,10 @@ export function originOf({ url }: Pick<Callee, "url">): string {
 export function connectorTo(
   callee: Callee,
   options: { timeoutMs?: number; listeners?: ListenerCheck } = {},
-): buildConnector.connector {
+): Connector {
   const { timeoutMs = PROOF_TIMEOUT_MS, listeners = sharedCheck } = options;
   const path = socketPathOf(callee.url);
-  const open: buildConnector.connector =
+  const open: Connector =
     path === null
       ? buildConnector({ timeout: timeoutMs })
       : (_, done) => openSocket(path, performance.now() + timeoutMs, done);
@@ -65,7 +65,7 @@ export function connectorTo(
 
 const sharedCheck = createListenerCheck();
 
-function openSocket(path: string, deadline: number, done: buildConnector.Callback): void {
+function openSocket(path: string, deadline: number, done: ConnectorCallback): void {
   let socket: Socket;
   try {
     socket = withShortPath(path, (short) => connect({ path: short }));

@@ -1,10 +1,10 @@
-import { createClient, type Client } from "graphql-ws";
-import { Pool } from "undici";
+import { createClient, type Client } from "graphql-ws/client";
 import { WebSocket, type ClientOptions } from "ws";
 import { z } from "zod";
 import { parseJson } from "../json.ts";
 import { ToolyardError, isErrorCode, messageOf } from "../errors/errors.ts";
 import type { GraphClient, GraphRequest } from "./graph-client.ts";
+import { Pool } from "../http/undici.ts";
 import type { Caller } from "../identity/caller.ts";
 import { CALLER_HEADER, GATEWAY_AUDIENCE, type TokenSigner } from "../identity/tokens.ts";
 

@@ -1,6 +1,6 @@
 import { lookup as dnsLookup } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
-import { buildConnector } from "undici";
+import { buildConnector, type Connector } from "./undici.ts";
 
 /**
  * Addresses that are not the public internet's: IANA's special-purpose registries (RFC 6890, updated by RFC 8190), with
@@ -103,9 +103,7 @@ const publicLookup =
  * changes its address in between (DNS rebinding) gains nothing; an address given outright is judged, too.
  * `resolve` is for tests.
  */
-export function publicConnector(
-  options: { timeout?: number; resolve?: typeof dnsLookup } = {},
-): buildConnector.connector {
+export function publicConnector(options: { timeout?: number; resolve?: typeof dnsLookup } = {}): Connector {
   const { resolve = dnsLookup, ...rest } = options;
   const connect = buildConnector({ ...rest, lookup: publicLookup(resolve) });
   return (target, callback) => {

@@ -1,14 +1,10 @@
 import { randomUUID, type KeyObject } from "node:crypto";
-import {
-  SignJWT,
-  createLocalJWKSet,
-  errors as joseErrors,
-  exportJWK,
-  jwtVerify,
-  type JSONWebKeySet,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-} from "jose";
+import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from "jose";
+import * as joseErrors from "jose/errors";
+import { createLocalJWKSet } from "jose/jwks/local";
+import { SignJWT } from "jose/jwt/sign";
+import { jwtVerify } from "jose/jwt/verify";
+import { exportJWK } from "jose/key/export";
 import { z } from "zod";
 import { callerData, createCaller, type Caller, type CallerFields } from "./caller.ts";
 import { AWAY_RETRY_SECONDS, ToolyardError } from "../errors/errors.ts";

@@ -1,5 +1,6 @@
-import { Counter, Gauge, Registry, type MetricValueWithName } from "prom-client";
+import type { MetricValueWithName } from "prom-client";
 import { collectProcessMetrics } from "./process-metrics.ts";
+import { Counter, Gauge, Registry } from "./prometheus.ts";
 
 /** A process's metrics in Prometheus' form. Labels are few and never an id, a raw path or a caller's text. */
 export interface Metrics {

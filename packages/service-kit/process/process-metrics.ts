@@ -1,5 +1,5 @@
 import { performance, type EventLoopUtilization } from "node:perf_hooks";
-import { Gauge, collectDefaultMetrics, type Registry } from "prom-client";
+import { Gauge, collectDefaultMetrics, type Registry } from "./prometheus.ts";
 
 /** The longest that Node's monitor of the event loop takes. */
 const HARDLY_EVER_MS = 2 ** 31 - 1;
