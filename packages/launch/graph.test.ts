@@ -69,7 +69,7 @@ test.each(EXAMPLES)(
     const launch = shownLaunchSchema.parse({
       ...example,
       env: [{ name: "A", value: "b", secret: false }],
-      options: { resources: {} },
+      options: { resources: {}, egress: { allow: ["example.com"] } },
     });
     const type = launchTypeOf(launch);
     const paths = (value: unknown, name: string): string[] =>

@@ -34,7 +34,7 @@ describe("a launch", () => {
       env: null,
       workingDirectory: null,
       sessions: null,
-      options: { health: null, timeoutSeconds: null, enforceApproval: null, resources: {} },
+      options: { health: null, timeoutSeconds: null, enforceApproval: null, resources: {}, egress: null },
     };
     const parsed = parseInput(launchInput, stdio(nulls));
     expect(parsed).toEqual(parseInput(launchInput, stdio({})));
@@ -45,6 +45,17 @@ describe("a launch", () => {
       sessions: "ISOLATED",
       options: { resources: null, health: { intervalSeconds: 10 } },
     });
+  });
+
+  test("has its egress list in lower case and once each; without one nothing is stored, so that digests stay", () => {
+    const allow = ["API.Example.com", "api.example.com", "10.0.0.0/8:5432"];
+    expect(parseInput(launchInput, stdio({ options: { egress: { allow } } })).options.egress).toEqual({
+      allow: ["api.example.com", "10.0.0.0/8:5432"],
+    });
+    expect(JSON.stringify(parseInput(launchInput, stdio({})))).not.toContain("egress");
+    const listed = { options: { egress: { allow: ["ok.example", "https://no.example/"] } } };
+    expect(pathsOf(stdio(listed))).toEqual(["input.launch.stdio.options.egress.allow.1"]);
+    expect(pathsOf(remote({ options: { egress: { allow: [] } } }))).toEqual(["input.launch.remote.options.egress"]);
   });
 
   test.each([

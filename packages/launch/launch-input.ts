@@ -3,6 +3,7 @@ import { staysAtOrigin } from "@toolyard/service-kit/http/origin-path.ts";
 import { filled, plainText, withoutDuplicates } from "@toolyard/service-kit/text-input.ts";
 import { z } from "zod";
 import { commandLineProblems, type CommandLine } from "./command-line.ts";
+import { problemOfEgress } from "./egress-list.ts";
 import { DEFAULT_MCP_PATH, LIMITS, type Limit } from "./limits.ts";
 import { mentionsPlaceholder } from "./placeholders.ts";
 import type { DraftVariable, StoredLaunch, StoredOptions } from "./stored-launch.ts";
@@ -14,6 +15,7 @@ const MAX_ARGS = 256;
 const MAX_WRITABLE_PATHS = 16;
 const MAX_VARIABLES = 128;
 const MAX_PATHS = 64;
+const MAX_EGRESS = 64;
 /** For the whole launch, so that a version stays small. */
 const MAX_LAUNCH_CHARACTERS = 262_144;
 
@@ -154,6 +156,22 @@ const resources = z.object({
   diskMb: wholeOrNothing(LIMITS.resources.diskMb),
 });
 
+const egress = z.object({
+  allow: z
+    .array(
+      z
+        .string()
+        .max(300, "must have at most 300 characters")
+        .toLowerCase()
+        .check((context) => {
+          const message = problemOfEgress(context.value);
+          if (message !== null) context.issues.push({ code: "custom", input: context.value, message });
+        }),
+    )
+    .max(MAX_EGRESS, `must have at most ${MAX_EGRESS} hosts`)
+    .transform((hosts) => [...new Set(hosts)]),
+});
+
 const launchOptions = z
   .object({
     ...numbers(LIMITS.options),
@@ -161,6 +179,7 @@ const launchOptions = z
     resources: resources
       .nullish()
       .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
+    egress: egress.nullish().transform((value) => value ?? undefined),
     // Accepted settings must be enforced: nothing approves tools yet, and the proxy would let everything pass.
     enforceApproval: z
       .boolean()
@@ -175,6 +194,10 @@ const launchOptions = z
     return { ...value, health: { ...value.health, timeoutSeconds } };
   });
 const options = launchOptions.nullish().transform((value) => value ?? launchOptions.parse({}));
+const remoteOptions = options.refine(({ egress: list }) => list === undefined, {
+  path: ["egress"],
+  message: "is for servers that Toolyard starts: whom a remote one reaches is decided where it runs",
+});
 
 /**
  * The grammar of the distribution project's reference package: `[host[:port]/]path[:tag][@digest]`.
@@ -255,7 +278,7 @@ const remote = z
       .nullish()
       .transform((value) => value ?? []),
     headers,
-    options,
+    options: remoteOptions,
   })
   .transform(({ url, urlSecret, ...rest }, context) => {
     const given = url ?? null;

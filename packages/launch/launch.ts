@@ -28,11 +28,15 @@ export const optionsSchema = z.object({
     .object({ cpus: perhaps, ...numbers(LIMITS.resources) })
     .nullable()
     .default(null),
+  egress: z
+    .object({ allow: z.array(z.string()) })
+    .nullable()
+    .default(null),
   enforceApproval: z.boolean().default(false),
 });
 
 /** The options that concern calls: what proxies are told of a launch. */
-export const callOptionsSchema = optionsSchema.omit({ health: true, resources: true });
+export const callOptionsSchema = optionsSchema.omit({ health: true, resources: true, egress: true });
 
 const launchOf = <Var extends z.ZodType>(variable: Var) => {
   const common = {

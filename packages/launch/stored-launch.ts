@@ -65,13 +65,15 @@ export interface RemoteLaunch<Var = Variable> extends Common {
   headers: Var[];
 }
 
-export interface StoredOptions extends Omit<LaunchOptions, "resources"> {
+export interface StoredOptions extends Omit<LaunchOptions, "resources" | "egress"> {
   resources: {
     cpus: number | null;
     memoryMb: number | null;
     processes?: number | undefined;
     diskMb?: number | undefined;
   } | null;
+  /** Left out where any host may be reached. */
+  egress?: LaunchOptions["egress"] | undefined;
 }
 
 export type ShownStoredLaunch = StoredLaunch<ShownVariable>;

@@ -1,16 +1,19 @@
 import { randomUUID } from "node:crypto";
+import { globSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
-import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
+import { librariesOf, noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
 import { expect } from "vitest";
 import { createDockerRuntime, type DockerRuntimeOptions } from "./docker/docker-runtime.ts";
 import type { Behaviour, RuntimeHarness } from "./runtime.contract.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
 
 const FIXTURES = join(import.meta.dirname, "fixtures");
+const PACKAGES = join(import.meta.dirname, "..");
 const IMAGE = "localhost/toolyard-runtime-test:1";
+const RUNNER_IMAGE = "localhost/toolyard-runner-test:1";
 const ARGS: Record<Behaviour, string[]> = {
   SERVES: ["node", "/http-server.mjs"],
   IGNORES_SIGTERM: ["node", "/ignores-sigterm.mjs"],
@@ -23,11 +26,34 @@ export const engineTests = `container engine${noContainers === null ? "" : ` (sk
 
 let built: Promise<void> | undefined;
 
+const fixtures = Object.fromEntries(
+  ["http-server.mjs", "ignores-sigterm.mjs", "exits-at-once.mjs"].map((file) => [`/${file}`, join(FIXTURES, file)]),
+);
+
 /** Builds the image of the fixtures, once for each file of tests. */
 function buildFixtureImage(engine: ContainerEngine): Promise<void> {
-  const files = ["http-server.mjs", "ignores-sigterm.mjs", "exits-at-once.mjs"];
-  built ??= engine.buildOfFiles(IMAGE, Object.fromEntries(files.map((file) => [`/${file}`, join(FIXTURES, file)])));
+  built ??= engine.buildOfFiles(IMAGE, fixtures);
   return built;
+}
+
+/** Builds an image of the fixtures, of this process's Node, and of Toolyard what runs beside replicas with an egress list. */
+export async function buildRunnerImage(engine: ContainerEngine): Promise<string> {
+  const program = globSync(
+    ["launch/{egress-list.ts,package.json}", "runtimes/egress/*.ts", "service-kit/{package.json,{errors,http}/*.ts}"],
+    { cwd: PACKAGES },
+  );
+  const files = {
+    ...fixtures,
+    ...librariesOf(process.execPath),
+    "/usr/local/bin/node": process.execPath,
+    ...Object.fromEntries(program.map((file) => [`/opt/toolyard/packages/${file}`, join(PACKAGES, file)])),
+  };
+  const links = ["launch", "service-kit"].map((name) => [
+    `/opt/toolyard/node_modules/@toolyard/${name}`,
+    `../../packages/${name}`,
+  ]);
+  await engine.buildOfFiles(RUNNER_IMAGE, files, Object.fromEntries(links));
+  return RUNNER_IMAGE;
 }
 
 export interface DockerHarness extends RuntimeHarness {
@@ -37,6 +63,8 @@ export interface DockerHarness extends RuntimeHarness {
   successorAt(dataDir: string): Runtime;
   /** A launch of the fixtures' image, or of another. */
   image(name: string, args: string[], image?: string): ReplicaSpec;
+  /** The ids of the containers that a replica has besides its own. */
+  containersBeside(spec: ReplicaSpec): Promise<string[]>;
   /** The answer of the fixture `http-server.mjs`, once it answers. */
   ask(handle: ReplicaHandle, question: string): Promise<unknown>;
 }
@@ -90,6 +118,7 @@ export async function openDockerHarness(options: Partial<DockerRuntimeOptions> =
       .toBe(true);
     return answer;
   };
+  const beside = (labels: Record<string, string>) => Number("dev.toolyard.companion-of" in labels);
   const handles = new Map<string, ReplicaHandle>();
   const owners = new Set<string>();
 
@@ -106,6 +135,7 @@ export async function openDockerHarness(options: Partial<DockerRuntimeOptions> =
     engine,
     image,
     ask,
+    containersBeside: async ({ name }) => (await containersOf(`dev.toolyard.companion-of=${name}`)).map(({ Id }) => Id),
     // A file that cannot be executed is told by the container's init only, which then exits.
     spec: async (name, behaviour) =>
       image(name, ARGS[behaviour], behaviour === "CANNOT_RUN" ? "localhost/No-Image" : IMAGE),
@@ -124,7 +154,10 @@ export async function openDockerHarness(options: Partial<DockerRuntimeOptions> =
       (await containersOf(`dev.toolyard.replica=${replicaId}`)).map(({ Id }) => `container ${Id}`),
     async close() {
       for (const owner of owners)
-        for (const { Id } of await containersOf(`dev.toolyard.owner=${owner}`))
+        // Replicas before their companions, whose network they use.
+        for (const { Id } of (await containersOf(`dev.toolyard.owner=${owner}`)).toSorted(
+          (one, other) => beside(one.Labels) - beside(other.Labels),
+        ))
           await engine.ask("DELETE", `/containers/${Id}?force=1&v=1`);
       for (const owner of owners)
         await engine.ask("DELETE", `/networks/toolyard-${owner.slice(0, 8)}`).catch(() => undefined); // it is gone

@@ -48,7 +48,7 @@ export interface ReplicaSpec {
   secrets: readonly string[];
   /** Null: the runtime's default, or no limit where it has none. */
   resources: ReplicaResources;
-  /** What the launch says of probes and calls, for what is probed by its platform, too. */
+  /** What the launch says of probes and calls, for what is probed by its platform, too, and of the hosts that it may reach. */
   options?: LaunchOptions;
 }
 
@@ -98,6 +98,8 @@ export interface RuntimeCapabilities {
    * another goes on with them as they are.
    */
   location: "HOST" | "ELSEWHERE";
+  /** Whether it can hold a replica to the hosts of its launch's `egress`. */
+  egress: boolean;
   /** Whether replicas outlive the control plane and can be adopted. */
   adopts: boolean;
   /** Whether replicas are kept apart from the host, and a sentence about that or why not (for the banner and /health); null where none run. */
@@ -107,6 +109,8 @@ export interface RuntimeCapabilities {
 export interface Runtime {
   readonly kind: RuntimeKind;
   readonly capabilities: RuntimeCapabilities;
+  /** How many requests of each deployment's replicas to hosts out of their list were refused while this process ran. */
+  egressRefusals?(): ReadonlyMap<string, number>;
   /** What keeps it from its work now, in a sentence; null: nothing. Left out: nothing can. */
   problem?(): Promise<string | null>;
   /** Whether a replica of this sort, reached at `host`, takes a port of the host's range. */

@@ -7,6 +7,7 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -32,8 +33,8 @@ export interface ContainerEngine {
   logs(container: string): Promise<string>;
   /** Toolyard's Dockerfile, built as `tag`, on this process's Node and its node_modules without what is for development. */
   buildToolyard(tag: string): Promise<void>;
-  /** An image of files of this machine, by their paths in the image, on the engine's base image. */
-  buildOfFiles(tag: string, files: Record<string, string>): Promise<void>;
+  /** An image of files of this machine, and of symbolic links, by their paths in the image, on the engine's base image. */
+  buildOfFiles(tag: string, files: Record<string, string>, links?: Record<string, string>): Promise<void>;
   /** Makes the health checks of a project's containers, again and again, where the engine leaves that to systemd, as Podman does. */
   runHealthChecks(project: string): { stop(): void };
   close(): Promise<void>;
@@ -62,12 +63,16 @@ export function openContainerEngine(): ContainerEngine {
     if (statusCode >= 400 || printed.includes('"errorDetail"')) throw new Error(`No image:\n${printed.slice(-4_000)}`);
   }
 
-  async function buildOfFiles(tag: string, files: Record<string, string>) {
+  async function buildOfFiles(tag: string, files: Record<string, string>, links: Record<string, string> = {}) {
     const folder = mkdtempSync(join(tmpdir(), "toolyard-image-"));
     try {
       for (const [path, file] of Object.entries(files)) {
         mkdirSync(dirname(join(folder, "root", path)), { recursive: true });
         copyFileSync(file, join(folder, "root", path));
+      }
+      for (const [path, target] of Object.entries(links)) {
+        mkdirSync(dirname(join(folder, "root", path)), { recursive: true });
+        symlinkSync(target, join(folder, "root", path));
       }
       const lines = [
         `FROM ${engineImage}`,

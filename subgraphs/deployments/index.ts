@@ -44,7 +44,7 @@ import { createInterfaceService } from "./interfaces/interface-service.ts";
 import { createSqlInterfaceStore } from "./interfaces/interface-store.sql.ts";
 import { createInspection } from "./inspection.ts";
 import { createLogService } from "./logs/log-service.ts";
-import { replicaGauges } from "./replica-gauges.ts";
+import { egressGauges, replicaGauges } from "./replica-gauges.ts";
 import { resolvers } from "./resolvers.ts";
 import { runtimeHealth } from "./runtimes.ts";
 import { createRouteBuilder } from "./routes/route-builder.ts";
@@ -287,6 +287,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
             labels: {},
             value: active,
           },
+          ...egressGauges(ofThisHost(), runtimes.values()),
           ...replicaGauges(ofThisHost().filter(({ replicas }) => replicas.length > 0)),
           {
             name: "mcp_sessions",

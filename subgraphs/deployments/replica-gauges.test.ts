@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { DeploymentRecord } from "./store/deployment-store.ts";
 import { deploymentOf } from "./deployment-fixture.ts";
 import { newReplica } from "./deploying/new-replica.ts";
-import { MAX_DEPLOYMENTS, replicaGauges } from "./replica-gauges.ts";
+import { egressGauges, MAX_DEPLOYMENTS, replicaGauges } from "./replica-gauges.ts";
 
 function recordOf(name: string, phases: readonly ("READY" | "STARTING")[]): DeploymentRecord {
   const deployment = deploymentOf({ name });
@@ -30,4 +30,16 @@ test("deployments beyond a number are counted together, the newest", () => {
   expect(new Set(values.map(([name]) => name)).size).toBe(MAX_DEPLOYMENTS + 1);
   expect(values).toContainEqual(["other deployments", "ready", 2]);
   expect(values).toContainEqual(["d-0", "ready", 1]);
+});
+
+test("what runtimes refused is counted by deployment; what is of none that runs here, together", () => {
+  const weather = recordOf("weather-1", ["READY"]);
+  const records = [weather, recordOf("quiet-1", ["READY"])];
+  const { id } = weather.deployment;
+  const refusals = [{ [id]: 2 }, { [id]: 1, gone: 4, "also-gone": 5 }].map((each) => new Map(Object.entries(each)));
+  const runtimes = [...refusals.map((each) => ({ egressRefusals: () => each })), {}];
+  expect(egressGauges(records, runtimes).map(({ labels, value }) => [labels["deployment"], value])).toEqual([
+    ["weather-1", 3],
+    ["other deployments", 9],
+  ]);
 });

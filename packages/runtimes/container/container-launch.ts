@@ -31,20 +31,25 @@ const SURROUNDINGS = {
 
 /**
  * A launch put in terms of an image: its own, or the runner image, in which commands run; those on stdio under a bridge.
+ * @param given Variables that the launch may set otherwise.
  * @throws ToolyardError BAD_USER_INPUT for what no container can run
  */
-export function containerLaunch(spec: ReplicaSpec, runnerImage: string | null): ContainerLaunch {
+export function containerLaunch(
+  spec: ReplicaSpec,
+  runnerImage: string | null,
+  given: Readonly<Record<string, string>> = {},
+): ContainerLaunch {
   const { launch } = spec;
   if (launch.kind === "image") {
     const { image, args, env, port } = launch;
-    return { image, entrypoint: null, args, env, workingDirectory: null, port, logKey: null };
+    return { image, entrypoint: null, args, env: { ...given, ...env }, workingDirectory: null, port, logKey: null };
   }
   if (launch.kind === "remote" || runnerImage === null)
     throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no container.`);
   if (launch.writablePaths.length > 0)
     throw new ToolyardError("BAD_USER_INPUT", "A container has no folders of the host: leave out writablePaths.");
   const { command, args, workingDirectory } = launch;
-  const env = { ...SURROUNDINGS, ...launch.env };
+  const env = { ...SURROUNDINGS, ...given, ...launch.env };
   const common = { image: runnerImage, workingDirectory, port: PORT };
   if (launch.kind === "http") return { ...common, entrypoint: [command], args, env, logKey: null };
   const logKey = randomBytes(32).toString("base64url");

@@ -16,6 +16,10 @@ export const LABELS = {
   host: "dev.toolyard.host",
   port: "dev.toolyard.port",
   logKey: "dev.toolyard.log-key",
+  /** Of a replica that reaches the hosts of its launch's list only: there is one. */
+  egress: "dev.toolyard.egress",
+  /** Of the containers beside it: its name. */
+  companionOf: "dev.toolyard.companion-of",
 } as const;
 
 export const ownLabels = (ownerId: string): Record<string, string> => ({
@@ -23,16 +27,29 @@ export const ownLabels = (ownerId: string): Record<string, string> => ({
   [LABELS.owner]: ownerId,
 });
 
-const LOG_FILE = { "max-size": "10m", "max-file": "2" };
+export const logConfig = { Type: "json-file", Config: { "max-size": "10m", "max-file": "2" } };
+/** Of every container. */
+export const CONFINED = {
+  RestartPolicy: { Name: "no" },
+  Init: true,
+  ReadonlyRootfs: true,
+  CapDrop: ["ALL"],
+  SecurityOpt: ["no-new-privileges"],
+};
 const MEBIBYTE = 1_048_576;
 
 export async function containerOptions(
   spec: ReplicaSpec,
   launch: ContainerLaunch,
-  own: { name: string; ownerId: string; network: string },
+  own: {
+    name: string;
+    ownerId: string;
+    network: string;
+    /** Where its companions are its network and have its port. */
+    isHeld: boolean;
+  },
 ): Promise<ContainerCreateOptions> {
   const { cpus, memoryMb, processes, diskMb } = allowanceOf(spec.resources);
-  const port = `${launch.port}/tcp`;
   const env = { PORT: String(launch.port), HOST: "0.0.0.0", ...launch.env };
   return {
     name: own.name,
@@ -49,26 +66,27 @@ export async function containerOptions(
       [LABELS.host]: spec.host,
       [LABELS.port]: String(launch.port),
       ...(launch.logKey !== null && { [LABELS.logKey]: launch.logKey }),
+      ...(own.isHeld && { [LABELS.egress]: "listed" }),
     },
-    ExposedPorts: { [port]: {} },
+    ...(!own.isHeld && { ExposedPorts: { [`${launch.port}/tcp`]: {} } }),
     HostConfig: {
+      ...CONFINED,
       NetworkMode: own.network,
-      // The engine chooses one that is free.
-      PortBindings: { [port]: [{ HostIp: await addressOf(spec.host), HostPort: "" }] },
-      RestartPolicy: { Name: "no" },
-      Init: true,
-      ReadonlyRootfs: true,
+      ...(!own.isHeld && { PortBindings: await publishedAt(spec.host, launch.port) }),
       Tmpfs: { "/tmp": `rw,nosuid,nodev,exec,mode=1777,size=${diskMb}m` },
-      CapDrop: ["ALL"],
-      SecurityOpt: ["no-new-privileges"],
       Memory: memoryMb * MEBIBYTE,
       // As much as `Memory`: no swap.
       MemorySwap: memoryMb * MEBIBYTE,
       ...(cpus !== null && { NanoCpus: Math.round(cpus * 1e9) }),
       PidsLimit: processes,
-      LogConfig: { Type: "json-file", Config: LOG_FILE },
+      LogConfig: logConfig,
     },
   };
+}
+
+/** A port of a container, published at a free one of the host, which the engine chooses. */
+export async function publishedAt(host: string, port: number) {
+  return { [`${port}/tcp`]: [{ HostIp: await addressOf(host), HostPort: "" }] };
 }
 
 /** Engines publish at addresses, not at names. */

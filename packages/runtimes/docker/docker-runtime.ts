@@ -2,19 +2,21 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
-import type { ContainerInspectInfo } from "dockerode";
+import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import { claimFolder } from "../process/ownership.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { NOBODY_KNOWS } from "../container/exit-code.ts";
 import { endOf } from "./container-end.ts";
 import { watchContainers } from "./container-events.ts";
+import { createCompanions } from "./companions.ts";
 import { CANNOT_RUN } from "../container/cannot-run.ts";
 import { containerLaunch } from "../container/container-launch.ts";
 import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";
 import { createImages } from "./images.ts";
+import { joined } from "./joined.ts";
 import { credentialsFor } from "./registry-credentials.ts";
 
 export interface DockerRuntimeOptions {
@@ -83,12 +85,14 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
   /** Its last change; it is made and removed one after the other. */
   let networkChange: Promise<void> = Promise.resolve();
 
+  const companions = createCompanions({ engine, labels, network, nameOf, logger });
+
   const idOf = ({ identity }: ReplicaHandle): string => String(identity["id"]);
   const isOwn = ({ identity }: ReplicaHandle): boolean => identity["owner"] === ownerId;
   const inspected = (idOrName: string): Promise<ContainerInspectInfo | null> =>
     orNull(engine.ask((docker, abortSignal) => docker.getContainer(idOrName).inspect({ abortSignal })));
-  const logKeyOf = async (handle: ReplicaHandle): Promise<string | null> =>
-    (await inspected(idOf(handle)))?.Config.Labels[LABELS.logKey] ?? null;
+  const labelsOf = async (handle: ReplicaHandle): Promise<Record<string, string>> =>
+    (await inspected(idOf(handle)))?.Config.Labels ?? {};
   const remove = (id: string): Promise<unknown> =>
     orNull(engine.ask((docker, abortSignal) => docker.getContainer(id).remove({ force: true, v: true, abortSignal })));
 
@@ -97,12 +101,14 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     // A container that has ended has no port; nothing answers at this one either.
     const endpoint = { url: httpUrl(its[LABELS.host] ?? "", hostPort), owner: null };
     const handle = { runtime: "DOCKER", name, identity: { owner: ownerId, id, replicaId }, endpoint };
+    if (LABELS.egress in its) companions.watch(name, deploymentId);
     return { handle, replicaId, deploymentId, stopping: false };
   }
 
   function tell(id: string): void {
     const gone = running.get(id);
     running.delete(id);
+    if (gone) companions.unwatch(gone.handle.name);
     if (gone?.stopping === false) for (const listener of listeners) listener(gone.handle, gone.deploymentId);
   }
 
@@ -115,28 +121,38 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
         abortSignal,
       }),
     );
-    for (const { Id, Labels, State, Ports } of found) {
-      if (!isRunning(State) || running.has(Id)) continue;
-      const port = Ports.find(
-        ({ PrivatePort, PublicPort }) => PublicPort && PrivatePort === Number(Labels[LABELS.port]),
-      );
-      running.set(Id, toRunning(Id, Labels, port?.PublicPort ?? 0));
+    const replicas = found.filter(({ Labels }) => !(LABELS.companionOf in Labels));
+    for (const { Id, Labels, State, Ports } of replicas) {
+      const known = running.get(Id);
+      if (known && LABELS.egress in Labels) companions.watch(known.handle.name, known.deploymentId);
+      if (!isRunning(State) || known) continue;
+      const port =
+        LABELS.egress in Labels
+          ? await companions.publishedPort(Labels[LABELS.name] ?? "")
+          : Ports.find(({ PrivatePort, PublicPort }) => PublicPort && PrivatePort === Number(Labels[LABELS.port]))
+              ?.PublicPort;
+      running.set(Id, toRunning(Id, Labels, port ?? 0));
     }
-    return found;
+    const left = new Set(found.flatMap(({ Labels }) => Labels[LABELS.companionOf] ?? []));
+    for (const { Labels } of replicas) left.delete(Labels[LABELS.name] ?? "");
+    return { replicas, left };
   }
 
   /** What happened while nobody watched: ends are told, and what a killed process left half made or unneeded is removed. */
   async function catchUp(): Promise<void> {
     const knownBefore = [...running.keys()];
-    const found = await survey();
+    const { replicas: found, left } = await survey();
     const alive = new Set(found.flatMap(({ Id, State }) => (isRunning(State) ? Id : [])));
     for (const id of knownBefore) if (!alive.has(id)) tell(id);
     for (const { Id, Labels, State } of found) {
       if (isRunning(State) || starts.has(Labels[LABELS.name] ?? "")) continue;
       // One that never ran ended in the year 1.
       const info = await inspected(Id);
-      if (info && now() - Date.parse(info.State.FinishedAt) > keepEndedMs) await remove(Id);
+      if (info === null || now() - Date.parse(info.State.FinishedAt) <= keepEndedMs) continue;
+      await remove(Id);
+      if (LABELS.egress in Labels) left.add(Labels[LABELS.name] ?? "");
     }
+    for (const name of left) if (!starts.has(name)) await companions.remove(name);
     await leaveNetwork();
   }
 
@@ -170,7 +186,13 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     signal: AbortSignal | undefined,
     progress: (reason: string) => void,
   ): Promise<ReplicaHandle> {
-    const launch = containerLaunch(spec, runnerImage);
+    const plain = containerLaunch(spec, runnerImage);
+    const egress = spec.options?.egress ?? null;
+    if (egress !== null && runnerImage === null)
+      throw new ToolyardError(
+        "BAD_USER_INPUT",
+        "An egress list needs MCP_RUNNER_IMAGE, whose image has the forward proxy.",
+      );
     signal?.throwIfAborted();
     if (!engine.isHere && isLocalOnly(spec.host))
       throw new ToolyardError(
@@ -180,19 +202,37 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     await stops.get(spec.name)?.done;
     const name = nameOf(spec.name);
     const existing = await inspected(name);
-    if (existing?.State.Running) return remember(existing).handle;
+    if (existing?.State.Running) return (await remember(existing)).handle;
     if (existing) await remove(existing.Id);
-    const image = await images.ensure(launch.image, signal, progress);
+    const image = await images.ensure(plain.image, signal, progress);
+    const companionImage =
+      egress === null || runnerImage === null ? null : await images.ensure(runnerImage, signal, progress);
     signal?.throwIfAborted();
     await joinNetwork();
-    const wanted = await containerOptions(spec, { ...launch, image }, { name, ownerId, network });
+    const { networkMode, environment } =
+      egress === null || companionImage === null
+        ? { networkMode: network, environment: {} }
+        : await companions.start({ ...spec, port: plain.port, allow: egress.allow }, companionImage);
+    try {
+      const launch = { ...containerLaunch(spec, runnerImage, environment), image };
+      return await run(
+        await containerOptions(spec, launch, { name, ownerId, network: networkMode, isHeld: egress !== null }),
+        signal,
+      );
+    } catch (error) {
+      if (egress !== null) await companions.remove(spec.name);
+      throw error;
+    }
+  }
+
+  async function run(wanted: ContainerCreateOptions, signal: AbortSignal | undefined): Promise<ReplicaHandle> {
     const container = await engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
     try {
       signal?.throwIfAborted();
       await engine.ask((_, abortSignal) => container.start({ abortSignal }));
       const info = await inspected(container.id);
       if (info === null) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "Its container was removed by somebody else.");
-      const started = remember(info);
+      const started = await remember(info);
       // Told once its caller has the handle.
       if (!info.State.Running || ended.has(info.Id)) setImmediate(tell, info.Id);
       return started.handle;
@@ -202,10 +242,13 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     }
   }
 
-  function remember({ Id, Config, NetworkSettings }: ContainerInspectInfo): Running {
+  async function remember({ Id, Config, NetworkSettings }: ContainerInspectInfo): Promise<Running> {
     const { Labels } = Config;
-    const [published] = NetworkSettings.Ports[`${Labels[LABELS.port]}/tcp`] ?? [];
-    const entry = running.get(Id) ?? toRunning(Id, Labels, Number(published?.HostPort ?? 0));
+    const port =
+      LABELS.egress in Labels
+        ? await companions.publishedPort(Labels[LABELS.name] ?? "")
+        : Number(NetworkSettings.Ports[`${Labels[LABELS.port]}/tcp`]?.[0]?.HostPort ?? 0);
+    const entry = running.get(Id) ?? toRunning(Id, Labels, port);
     running.set(Id, entry);
     return entry;
   }
@@ -239,6 +282,8 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
         }
       }
       running.delete(id);
+      companions.unwatch(handle.name);
+      if (info !== null && LABELS.egress in info.Config.Labels) await companions.end(handle.name);
     } finally {
       if (entry) entry.stopping = false;
     }
@@ -261,6 +306,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       launches: runnerImage === null ? ["image"] : ["stdio", "http", "image"],
       maxReplicas: null,
       location: "HOST",
+      egress: runnerImage !== null,
       adopts: true,
       isolation: {
         isolated: true,
@@ -268,6 +314,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       },
     },
     needsPort: () => false,
+    egressRefusals: () => companions.refusals,
     async problem() {
       try {
         await engine.ask((docker) => docker.ping());
@@ -293,8 +340,8 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       return started;
     },
     async list() {
-      const found = await survey();
-      return found.flatMap(({ Id, State }) => {
+      const { replicas } = await survey();
+      return replicas.flatMap(({ Id, State }) => {
         const entry = isRunning(State) ? running.get(Id) : undefined;
         if (!entry) return [];
         const { handle, replicaId, deploymentId } = entry;
@@ -317,11 +364,16 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
         ),
       );
       if (output === null) return [];
-      const reader = createOutputReader(await logKeyOf(handle));
-      return [...reader.read(output), ...reader.end()].slice(-last);
+      const its = await labelsOf(handle);
+      const reader = createOutputReader(its[LABELS.logKey] ?? null);
+      const refused = LABELS.egress in its ? await companions.logs(handle.name, last) : [];
+      return [...reader.read(output), ...reader.end(), ...refused].toSorted((a, b) => a.at - b.at).slice(-last);
     },
     async *followLogs(handle, signal) {
-      yield* follow(handle, signal);
+      const its = await labelsOf(handle);
+      const own = (until: AbortSignal) => follow(handle, its[LABELS.logKey] ?? null, until);
+      if (LABELS.egress in its) yield* joined(own, (until) => companions.followLogs(handle.name, until), signal);
+      else yield* own(signal);
     },
     stop(handle, graceMs) {
       const deadline = now() + graceMs;
@@ -341,6 +393,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       const info = await inspected(idOf(handle));
       if (info?.State.Running) throw new ToolyardError("CONFLICT", `Replica ${handle.name} still runs.`);
       if (info) await remove(info.Id);
+      if (info === null || LABELS.egress in info.Config.Labels) await companions.remove(handle.name);
       await leaveNetwork();
     },
     onExit(listener) {
@@ -350,7 +403,11 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     close: () => watch.close(),
   };
 
-  async function* follow(handle: ReplicaHandle, signal: AbortSignal): AsyncGenerator<ReplicaLogLine> {
+  async function* follow(
+    handle: ReplicaHandle,
+    logKey: string | null,
+    signal: AbortSignal,
+  ): AsyncGenerator<ReplicaLogLine> {
     const stream = await orNull(
       engine.open(
         (docker, abortSignal) =>
@@ -364,7 +421,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       throw error;
     });
     if (stream === null) return;
-    const reader = createOutputReader(await logKeyOf(handle));
+    const reader = createOutputReader(logKey);
     try {
       for await (const chunk of stream) yield* reader.read(chunk as Buffer);
       yield* reader.end();

@@ -379,6 +379,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       launches: runnerImage === null ? ["image"] : ["stdio", "http", "image"],
       maxReplicas: null,
       location: options.owner === null ? "HOST" : "ELSEWHERE",
+      egress: false,
       adopts: true,
       isolation: {
         isolated: true,

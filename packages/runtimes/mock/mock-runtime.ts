@@ -132,6 +132,7 @@ export function createMockRuntime(
       launches: ["stdio", "http", "image"],
       maxReplicas: null,
       location: "HOST",
+      egress: true,
       adopts: true,
       isolation: { isolated: true, detail: "Replicas are simulated: nothing runs." },
     },

@@ -220,6 +220,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       launches: ["stdio", "http"],
       maxReplicas: null,
       location: "HOST",
+      egress: false,
       adopts: true,
       isolation: { isolated: sandbox !== null, detail: isolationDetail },
     },

@@ -10,6 +10,7 @@ export function createRemoteRuntime(options: { now?: () => number } = {}): Runti
       launches: ["remote"],
       maxReplicas: { count: 1, why: "a remote server is one replica: Toolyard does not start it" },
       location: "ELSEWHERE",
+      egress: false,
       adopts: true,
       isolation: null,
     },

@@ -3,7 +3,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Agent, request } from "undici";
 import { describe, expect, test } from "vitest";
-import { isPrivateAddress, namesPrivateAddress, publicConnector } from "./remote-addresses.ts";
+import { isPrivateAddress } from "./private-addresses.ts";
+import { namesPrivateAddress, publicConnector } from "./remote-addresses.ts";
 
 test.each([
   [

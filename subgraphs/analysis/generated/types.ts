@@ -148,6 +148,8 @@ export type LaunchOptions = {
   health: HealthOptions;
   /** What a replica may use; null: the defaults. */
   resources?: Maybe<Resources>;
+  /** The hosts that the server may reach; null: any. */
+  egress?: Maybe<Egress>;
   /** Whether production refuses calls when the live tools differ from what was approved. */
   enforceApproval: Scalars['Boolean']['output'];
 };
@@ -168,6 +170,12 @@ export type HealthOptions = {
   failureThreshold: Scalars['Int']['output'];
   /** Good probes in a row after which a replica gets calls. */
   successThreshold: Scalars['Int']['output'];
+};
+
+/** The hosts that a server may reach, by a forward proxy; it has no other way out. */
+export type Egress = {
+  /** Names, with `*.` for all below one, and addresses or networks; each with a port, or for 80 and 443. */
+  allow: Array<Scalars['String']['output']>;
 };
 
 /** What one replica may use. */
@@ -728,6 +736,7 @@ export type ResolversTypes = {
   EnvVar: ResolverTypeWrapper<EnvVar>;
   LaunchOptions: ResolverTypeWrapper<LaunchOptions>;
   HealthOptions: ResolverTypeWrapper<HealthOptions>;
+  Egress: ResolverTypeWrapper<Egress>;
   Resources: ResolverTypeWrapper<Resources>;
   Float: ResolverTypeWrapper<Scalars['Float']['output']>;
   User: ResolverTypeWrapper<Stub>;
@@ -782,6 +791,7 @@ export type ResolversParentTypes = {
   EnvVar: EnvVar;
   LaunchOptions: LaunchOptions;
   HealthOptions: HealthOptions;
+  Egress: Egress;
   Resources: Resources;
   Float: Scalars['Float']['output'];
   User: Stub;
@@ -913,6 +923,7 @@ export type LaunchOptionsResolvers<ContextType = Context, ParentType extends Res
   maxConcurrentCalls?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
   health?: Resolver<ResolversTypes['HealthOptions'], ParentType, ContextType>;
   resources?: Resolver<Maybe<ResolversTypes['Resources']>, ParentType, ContextType>;
+  egress?: Resolver<Maybe<ResolversTypes['Egress']>, ParentType, ContextType>;
   enforceApproval?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
 };
 
@@ -924,6 +935,10 @@ export type HealthOptionsResolvers<ContextType = Context, ParentType extends Res
   timeoutSeconds?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   failureThreshold?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   successThreshold?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+};
+
+export type EgressResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Egress'] = ResolversParentTypes['Egress']> = {
+  allow?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
 };
 
 export type ResourcesResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Resources'] = ResolversParentTypes['Resources']> = {
@@ -1134,6 +1149,7 @@ type PartialResolvers<ContextType = Context> = {
   EnvVar?: EnvVarResolvers<ContextType>;
   LaunchOptions?: LaunchOptionsResolvers<ContextType>;
   HealthOptions?: HealthOptionsResolvers<ContextType>;
+  Egress?: EgressResolvers<ContextType>;
   Resources?: ResourcesResolvers<ContextType>;
   User?: UserResolvers<ContextType>;
   Document?: DocumentResolvers<ContextType>;

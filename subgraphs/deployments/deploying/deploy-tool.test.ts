@@ -181,6 +181,23 @@ describe("what cannot be deployed", () => {
   });
 });
 
+test("a launch with an egress list goes to a runtime that holds it, also where none is said, and to no other", async () => {
+  await using fixture = await createFixture({
+    tools: { held: { slug: "held", launch: { kind: "stdio", command: "a", options: { egress: { allow: [] } } } } },
+    runtimes: (mock) => [
+      { ...mock, kind: "PROCESS", capabilities: { ...mock.capabilities, egress: false } },
+      { ...mock, kind: "DOCKER" },
+    ],
+    overrides: { isPortFree: async () => true },
+  });
+  expect(await fixture.codeOf(DEPLOY, { input: { toolId: "held", runtime: "PROCESS" } })).toBe("BAD_USER_INPUT");
+  const { deployTool } = await fixture.run<{ deployTool: { runtime: string } }>(
+    "mutation ($input: DeployToolInput!) { deployTool(input: $input) { runtime } }",
+    { input: { toolId: "held" } },
+  );
+  expect(deployTool.runtime).toBe("DOCKER");
+});
+
 test("a remote server is probed and routed, never started, and its headers go to proxies only", async () => {
   const server = createServer(
     (request, response) => void response.writeHead(request.headers["x-key"] === "the secret" ? 200 : 401).end(),

@@ -31,7 +31,7 @@ import type { DeploymentStore } from "../store/deployment-store.ts";
 import { saveSettled } from "../engine/settle.ts";
 import { namesPrivateAddress } from "@toolyard/service-kit/http/remote-addresses.ts";
 import type { Launch } from "@toolyard/launch";
-import type { OfferedRuntime } from "../hosts/host.ts";
+import { CANNOT_KEEP_EGRESS, keepsEgress, type OfferedRuntime } from "../hosts/host.ts";
 import type { HostAgent } from "../hosts/host-agent.ts";
 import type { Placement } from "../hosts/placement.ts";
 import { newReplica } from "./new-replica.ts";
@@ -214,9 +214,12 @@ async function chooseRuntime(
   const { kind } = launch;
   const runtimes = (await agent.living()).flatMap(({ offer }) => offer.runtimes);
   const able = runtimes.filter(({ launches }) => launches.includes(kind));
-  const runtime = wanted === null ? able[0] : able.find((one) => one.kind === wanted);
+  const chosen = wanted === null ? able : able.filter((one) => one.kind === wanted);
+  const runtime = chosen.find((one) => keepsEgress(one, launch));
   if (runtime) return runtime;
   const list = (kinds: readonly OfferedRuntime[]) => [...new Set(kinds.map((each) => each.kind))].join(" or ");
+  if (chosen.length > 0)
+    throw badInput([{ path: `launch.${kind}.options.egress`, message: `${list(chosen)} ${CANNOT_KEEP_EGRESS}` }]);
   throw badInput([
     able.length > 0
       ? {

@@ -49,8 +49,9 @@ export async function insertDeployment(
   replicas: number,
   firstPort: number,
   hostId = HOST_ID,
+  given: Partial<Deployment> = {},
 ): Promise<Deployment> {
-  const deployment = deploymentOf({ toolId: slug, toolSlug: slug, desiredReplicas: replicas });
+  const deployment = deploymentOf({ toolId: slug, toolSlug: slug, desiredReplicas: replicas, ...given });
   await store.transaction(async (tx) => {
     await tx.insertDeployment(deployment);
     const made = Array.from({ length: replicas }, (_, ordinal) =>

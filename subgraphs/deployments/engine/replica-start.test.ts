@@ -1,3 +1,4 @@
+import { launchSchema } from "@toolyard/launch";
 import { createMockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { eventually } from "@toolyard/testing";
 import { expect, test } from "vitest";
@@ -38,6 +39,32 @@ test("what a start waits for is told while it lasts, and takes nothing of the se
     await sweep;
   } finally {
     pulled.resolve();
+    await plane.close();
+    await database.close();
+  }
+});
+
+test("a replica with an egress list is not started on a runtime that no longer holds it, and says why", async () => {
+  const database = await openStoreDatabase();
+  const store = createStore(database);
+  const plane = createControlPlane({
+    store,
+    world: createMockWorld(),
+    now: () => 0,
+    around: (runtime) => ({ ...runtime, capabilities: { ...runtime.capabilities, egress: false } }),
+  });
+  try {
+    const launch = launchSchema.parse({ kind: "stdio", command: "server", options: { egress: { allow: [] } } });
+    const { id } = await insertDeployment(store, "held", 1, 9_000, undefined, { launch });
+    await plane.reconciler.sweep();
+    const { deployment, replicas } = (await store.load(id)) ?? {};
+    expect(deployment?.status).toBe("FAILED");
+    expect(replicas?.[0]?.state).toMatchObject({
+      phase: "FAILED",
+      reason: expect.stringMatching(/MOCK cannot hold a server to the hosts of its launch's egress list/),
+    });
+    expect(plane.runtime.running()).toEqual([]);
+  } finally {
     await plane.close();
     await database.close();
   }

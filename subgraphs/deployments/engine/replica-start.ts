@@ -3,6 +3,7 @@ import { SealedElsewhereError } from "@toolyard/service-kit/identity/sealing.ts"
 import { openLaunch, resourcesOf } from "../deploying/launch-opening.ts";
 import { newToken } from "../deploying/new-replica.ts";
 import { processNameOf, type Replica } from "../deployment.ts";
+import { CANNOT_KEEP_EGRESS, keepsEgress } from "../hosts/host.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { currentOf, type ReplicaContext, type ReplicaJob } from "./replica-context.ts";
 
@@ -54,6 +55,9 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
   ): Promise<Replica | null> {
     const { deployment } = record;
     const runtime = runtimeOf(deployment);
+    // It may have been deployed where this runtime could.
+    if (!keepsEgress(runtime.capabilities, deployment.launch))
+      throw new ToolyardError("BAD_USER_INPUT", `The runtime ${runtime.kind} ${CANNOT_KEEP_EGRESS}`);
     const launch = openLaunch(deployment, sealer);
     const told: Promise<unknown>[] = [];
     const handle = await runtime.start(

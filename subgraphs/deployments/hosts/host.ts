@@ -1,4 +1,4 @@
-import type { LaunchKind } from "@toolyard/launch/launch.ts";
+import type { LaunchKind, LaunchOptions } from "@toolyard/launch/launch.ts";
 import type { Runtime, RuntimeCapabilities, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { isLeaseHeld } from "@toolyard/scheduler";
 import type { PortRange } from "../engine/ports.ts";
@@ -10,6 +10,8 @@ export interface OfferedRuntime {
   /** Those of them that take a port of the host's range. */
   needPort: LaunchKind[];
   maxReplicas: RuntimeCapabilities["maxReplicas"];
+  /** Whether it holds replicas to their launch's `egress`. Not said by hosts of an earlier version. */
+  egress?: boolean;
 }
 
 /** What a host says of itself. */
@@ -42,15 +44,28 @@ export function offerOf(
   return {
     ...host,
     runtimes: [...runtimes].map((runtime) => {
-      const { launches, maxReplicas } = runtime.capabilities;
+      const { launches, maxReplicas, egress } = runtime.capabilities;
       return {
         kind: runtime.kind,
         launches,
         maxReplicas,
+        egress,
         needPort: launches.filter((launch) => runtime.needsPort(launch, host.address)),
       };
     }),
   };
+}
+
+/** What is said of a runtime that does not. */
+export const CANNOT_KEEP_EGRESS =
+  "cannot hold a server to the hosts of its launch's egress list here: docker can, with MCP_RUNNER_IMAGE.";
+
+/** Whether a runtime holds replicas to the hosts that their launch names, where it names some. */
+export function keepsEgress(
+  { egress = false }: { egress?: boolean },
+  { options }: { options: Pick<LaunchOptions, "egress"> },
+): boolean {
+  return options.egress === null || egress;
 }
 
 /** Whether an agent holds the host at `now`. */

@@ -4,7 +4,7 @@ import type { Deployment, Replica } from "../deployment.ts";
 import { createPortAllocator, type PortAllocator } from "../engine/ports.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import type { HostAgent } from "./host-agent.ts";
-import type { Host, HostOffer } from "./host.ts";
+import { keepsEgress, type Host, type HostOffer } from "./host.ts";
 
 /** Where a replica is to run. */
 export type Place = Pick<Replica, "hostId" | "address" | "port">;
@@ -140,7 +140,9 @@ export function createHostPorts(options: {
 }
 
 export function canRun({ offer }: Host, { runtime, launch }: Placed): boolean {
-  return offer.runtimes.some(({ kind, launches }) => kind === runtime && includes(launches, launch.kind));
+  return offer.runtimes.some(
+    (offered) => offered.kind === runtime && includes(offered.launches, launch.kind) && keepsEgress(offered, launch),
+  );
 }
 
 /** Whether a replica of the deployment takes a port there. */

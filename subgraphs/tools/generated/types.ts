@@ -152,6 +152,8 @@ export type LaunchOptions = {
   health: HealthOptions;
   /** What a replica may use; null: the defaults. */
   resources?: Maybe<Resources>;
+  /** The hosts that the server may reach; null: any. */
+  egress?: Maybe<Egress>;
   /** Whether production refuses calls when the live tools differ from what was approved. */
   enforceApproval: Scalars['Boolean']['output'];
 };
@@ -172,6 +174,12 @@ export type HealthOptions = {
   failureThreshold: Scalars['Int']['output'];
   /** Good probes in a row after which a replica gets calls. */
   successThreshold: Scalars['Int']['output'];
+};
+
+/** The hosts that a server may reach, by a forward proxy; it has no other way out. */
+export type Egress = {
+  /** Names, with `*.` for all below one, and addresses or networks; each with a port, or for 80 and 443. */
+  allow: Array<Scalars['String']['output']>;
 };
 
 /** What one replica may use. */
@@ -226,6 +234,15 @@ export type ResourcesInput = {
   diskMb?: InputMaybe<Scalars['Int']['input']>;
 };
 
+/** The hosts that a server may reach, by a forward proxy; it has no other way out. */
+export type EgressInput = {
+  /**
+   * At most 64, none for an empty list: names as `api.example.com`, `*.example.com` for all below one, addresses as `10.1.2.3`, `[2001:db8::1]`, and networks as `10.0.0.0/8`. Each with a port, as
+   * `api.example.com:8443`, or for 80 and 443. A name that leads to a private address needs that address in the list, too.
+   */
+  allow: Array<Scalars['String']['input']>;
+};
+
 /** What every kind of launch has. */
 export type LaunchOptionsInput = {
   /** Until the first byte of an answer, and between bytes. 1 to 3600. */
@@ -236,6 +253,8 @@ export type LaunchOptionsInput = {
   health?: InputMaybe<HealthOptionsInput>;
   /** What a replica may use; null for the defaults. */
   resources?: InputMaybe<ResourcesInput>;
+  /** The hosts that the server may reach, where a runtime can hold it to them; null for any. Not for remote servers. */
+  egress?: InputMaybe<EgressInput>;
   /** Only tools whose list an administrator approved may be called. Not part of this version: true is refused. */
   enforceApproval?: InputMaybe<Scalars['Boolean']['input']>;
 };
@@ -1108,11 +1127,13 @@ export type ResolversTypes = {
   EnvVar: ResolverTypeWrapper<EnvVar>;
   LaunchOptions: ResolverTypeWrapper<LaunchOptions>;
   HealthOptions: ResolverTypeWrapper<HealthOptions>;
+  Egress: ResolverTypeWrapper<Egress>;
   Resources: ResolverTypeWrapper<Resources>;
   Float: ResolverTypeWrapper<Scalars['Float']['output']>;
   EnvVarInput: EnvVarInput;
   HealthOptionsInput: HealthOptionsInput;
   ResourcesInput: ResourcesInput;
+  EgressInput: EgressInput;
   LaunchOptionsInput: LaunchOptionsInput;
   StdioLaunchInput: StdioLaunchInput;
   HttpLaunchInput: HttpLaunchInput;
@@ -1170,11 +1191,13 @@ export type ResolversParentTypes = {
   EnvVar: EnvVar;
   LaunchOptions: LaunchOptions;
   HealthOptions: HealthOptions;
+  Egress: Egress;
   Resources: Resources;
   Float: Scalars['Float']['output'];
   EnvVarInput: EnvVarInput;
   HealthOptionsInput: HealthOptionsInput;
   ResourcesInput: ResourcesInput;
+  EgressInput: EgressInput;
   LaunchOptionsInput: LaunchOptionsInput;
   StdioLaunchInput: StdioLaunchInput;
   HttpLaunchInput: HttpLaunchInput;
@@ -1308,6 +1331,7 @@ export type LaunchOptionsResolvers<ContextType = Context, ParentType extends Res
   maxConcurrentCalls?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
   health?: Resolver<ResolversTypes['HealthOptions'], ParentType, ContextType>;
   resources?: Resolver<Maybe<ResolversTypes['Resources']>, ParentType, ContextType>;
+  egress?: Resolver<Maybe<ResolversTypes['Egress']>, ParentType, ContextType>;
   enforceApproval?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
 };
 
@@ -1319,6 +1343,10 @@ export type HealthOptionsResolvers<ContextType = Context, ParentType extends Res
   timeoutSeconds?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   failureThreshold?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   successThreshold?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+};
+
+export type EgressResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Egress'] = ResolversParentTypes['Egress']> = {
+  allow?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
 };
 
 export type ResourcesResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Resources'] = ResolversParentTypes['Resources']> = {
@@ -1541,6 +1569,7 @@ type PartialResolvers<ContextType = Context> = {
   EnvVar?: EnvVarResolvers<ContextType>;
   LaunchOptions?: LaunchOptionsResolvers<ContextType>;
   HealthOptions?: HealthOptionsResolvers<ContextType>;
+  Egress?: EgressResolvers<ContextType>;
   Resources?: ResourcesResolvers<ContextType>;
   User?: UserResolvers<ContextType>;
   Task?: TaskResolvers<ContextType>;

@@ -1,0 +1,255 @@
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
+import type { ContainerCreateOptions } from "dockerode";
+import type { RefusalReport } from "../egress/refusal-reports.ts";
+import type { ReplicaLogLine } from "../runtime.ts";
+import { CONFINED, LABELS, logConfig, publishedAt } from "./container-options.ts";
+import { createOutputReader } from "./container-output.ts";
+import { EngineRefusal, orNull, type Engine } from "./engine.ts";
+
+/**
+ * The containers beside a replica that may reach some hosts only (`../egress/main.ts`). `inside` has no network but its loopback, which the replica shares:
+ * there is the forward proxy, and nothing else to reach. `outside` is in the network and has the replica's published port. They go on when this process ends.
+ */
+export interface Companions {
+  /**
+   * Starts both, and is done once they take connections. Of what an earlier start left nothing remains.
+   * @throws ToolyardError UPSTREAM_UNAVAILABLE where they do not start, after which nothing is left
+   */
+  start(
+    spec: { name: string; deploymentId: string; host: string; port: number; allow: readonly string[] },
+    image: string,
+  ): Promise<Surroundings>;
+  /** Where a replica is published; 0 where it is not. */
+  publishedPort(name: string): Promise<number>;
+  /** Counts and logs what is refused to a replica, until `unwatch`. */
+  watch(name: string, deploymentId: string): void;
+  unwatch(name: string): void;
+  refusals: ReadonlyMap<string, number>;
+  /** Of what was refused to a replica, the last lines. */
+  logs(name: string, last: number): Promise<ReplicaLogLine[]>;
+  followLogs(name: string, signal: AbortSignal): AsyncGenerator<ReplicaLogLine>;
+  /** Ends both; what was refused is still told. */
+  end(name: string): Promise<void>;
+  remove(name: string): Promise<void>;
+}
+
+/** What the replica's own container gets of it. */
+interface Surroundings {
+  networkMode: string;
+  environment: Record<string, string>;
+}
+
+/** In the runner image, where the Dockerfile puts it. */
+const PROGRAM = "/opt/toolyard/packages/runtimes/egress/main.ts";
+const SOCKETS = "/run/toolyard";
+const PROXY_PORTS = [3128, 3129];
+const MEMORY_BYTES = 128 * 1_048_576;
+const PROCESSES = 64;
+const READY_MS = 20_000;
+
+export function createCompanions(options: {
+  engine: Engine;
+  labels: Record<string, string>;
+  network: string;
+  /** A container's name, of a replica's. */
+  nameOf: (name: string) => string;
+  logger: Logger;
+}): Companions {
+  const { engine, labels, network, nameOf, logger } = options;
+  const refusals = new Map<string, number>();
+  const watched = new Map<string, AbortController>();
+  const outsideOf = (name: string): string => `${nameOf(name)}-outside`;
+  const insideOf = (name: string): string => `${nameOf(name)}-inside`;
+
+  /** Inside first, which uses the volume of the other. */
+  async function remove(name: string): Promise<void> {
+    for (const container of [insideOf(name), outsideOf(name)])
+      await orNull(
+        engine.ask((docker, abortSignal) =>
+          docker.getContainer(container).remove({ force: true, v: true, abortSignal }),
+        ),
+      );
+  }
+
+  const create = (wanted: ContainerCreateOptions) =>
+    engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
+
+  /** What `outside` prints, from its start or from now on. */
+  async function* output(name: string, from: "START" | "NOW", signal: AbortSignal): AsyncGenerator<ReplicaLogLine> {
+    const stream = await orNull(
+      engine.open(
+        (docker, abortSignal) =>
+          docker.getContainer(outsideOf(name)).logs({
+            follow: true,
+            stdout: true,
+            stderr: true,
+            timestamps: true,
+            ...(from === "NOW" && { tail: 0 }),
+            abortSignal,
+          }),
+        signal,
+      ),
+    );
+    const reader = createOutputReader(null);
+    for await (const chunk of stream ?? []) yield* reader.read(chunk as Buffer);
+    yield* reader.end();
+  }
+
+  async function becomeReady(name: string): Promise<void> {
+    const late = AbortSignal.timeout(READY_MS);
+    let said = "";
+    try {
+      for await (const { text } of output(name, "START", late)) {
+        if (text === READY) return;
+        said ||= /\S.*Error.*/.exec(text)?.[0] ?? "";
+      }
+    } catch (error) {
+      if (!late.aborted) throw error;
+    }
+    throw new ToolyardError(
+      "UPSTREAM_UNAVAILABLE",
+      `The forward proxy of its egress list does not start in MCP_RUNNER_IMAGE, which is to be Toolyard's own of this version, or made from it${said && `. It said: ${said.slice(0, 300)}`}.`,
+    );
+  }
+
+  async function watch(name: string, deploymentId: string, signal: AbortSignal): Promise<void> {
+    for await (const { text } of output(name, "NOW", signal)) {
+      const report = reportOf(text);
+      if (report === null) continue;
+      refusals.set(deploymentId, (refusals.get(deploymentId) ?? 0) + report.count);
+      logger.warn(
+        { deployment_id: deploymentId, replica: name, host: report.refused, count: report.count },
+        "a replica was refused a host that its egress list does not have",
+      );
+    }
+  }
+
+  return {
+    refusals,
+    async start({ name, deploymentId, host, port, allow }, image) {
+      await remove(name);
+      const proxy = PROXY_PORTS.find((each) => each !== port) ?? 0;
+      const confined = (side: "inside" | "outside", args: readonly string[]): ContainerCreateOptions => ({
+        name: `${nameOf(name)}-${side}`,
+        Image: image,
+        Entrypoint: ["node"],
+        Cmd: [PROGRAM, side, `--folder=${SOCKETS}`, `--server=${port}`, ...args],
+        WorkingDir: "/",
+        Labels: { ...labels, [LABELS.companionOf]: name, [LABELS.deployment]: deploymentId },
+      });
+      const limits = {
+        ...CONFINED,
+        Memory: MEMORY_BYTES,
+        MemorySwap: MEMORY_BYTES,
+        PidsLimit: PROCESSES,
+        LogConfig: logConfig,
+      };
+      try {
+        const outside = await create({
+          ...confined(
+            "outside",
+            allow.map((each) => `--allow=${each}`),
+          ),
+          Volumes: { [SOCKETS]: {} },
+          ExposedPorts: { [`${port}/tcp`]: {} },
+          HostConfig: { ...limits, NetworkMode: network, PortBindings: await publishedAt(host, port) },
+        });
+        const inside = await create({
+          ...confined("inside", [`--proxy=${proxy}`]),
+          HostConfig: { ...limits, NetworkMode: "none", VolumesFrom: [outsideOf(name)] },
+        });
+        await Promise.all([outside, inside].map((each) => engine.ask((_, abortSignal) => each.start({ abortSignal }))));
+        await becomeReady(name);
+      } catch (error) {
+        await remove(name);
+        throw error;
+      }
+      return { networkMode: `container:${insideOf(name)}`, environment: proxyVariables(`http://127.0.0.1:${proxy}`) };
+    },
+    async publishedPort(name) {
+      const info = await orNull(
+        engine.ask((docker, abortSignal) => docker.getContainer(outsideOf(name)).inspect({ abortSignal })),
+      );
+      const [published] = Object.values(info?.NetworkSettings.Ports ?? {}).flatMap((each) => each ?? []);
+      return Number(published?.HostPort ?? 0);
+    },
+    watch(name, deploymentId) {
+      if (watched.has(name)) return;
+      const closing = new AbortController();
+      watched.set(name, closing);
+      watch(name, deploymentId, closing.signal)
+        .catch((error: unknown) => {
+          if (!closing.signal.aborted) logger.debug({ err: error, replica: name }, "an egress proxy is not watched");
+        })
+        .finally(() => {
+          if (watched.get(name) === closing) watched.delete(name);
+        });
+    },
+    unwatch(name) {
+      watched.get(name)?.abort();
+      watched.delete(name);
+    },
+    async logs(name, last) {
+      const output = await orNull(
+        engine.ask((docker, abortSignal) =>
+          docker
+            .getContainer(outsideOf(name))
+            .logs({ stdout: true, stderr: true, timestamps: true, tail: last, abortSignal }),
+        ),
+      );
+      const reader = createOutputReader(null);
+      return output === null ? [] : [...reader.read(output), ...reader.end()].flatMap(toRefusedLine);
+    },
+    async *followLogs(name, signal) {
+      try {
+        for await (const line of output(name, "NOW", signal)) yield* toRefusedLine(line);
+      } catch (error) {
+        if (!signal.aborted)
+          logger.debug({ err: error, replica: name }, "following what is refused to a replica ended");
+      }
+    },
+    async end(name) {
+      for (const container of [insideOf(name), outsideOf(name)])
+        await engine
+          .ask((docker, abortSignal) => docker.getContainer(container).kill({ signal: "SIGKILL", abortSignal }))
+          .catch((error: unknown) => {
+            if (!(error instanceof EngineRefusal)) throw error; // It has ended, or is gone.
+          });
+    },
+    remove,
+  };
+}
+
+const READY = JSON.stringify({ ready: true });
+
+function reportOf(text: string): RefusalReport | null {
+  // The program prints nothing but such, and its own failures; the engine may have dropped a part of a line.
+  return /^\{"refused":"[^"\\]*","count":\d+\}$/.test(text) ? (JSON.parse(text) as RefusalReport) : null;
+}
+
+function toRefusedLine({ at, text }: ReplicaLogLine): ReplicaLogLine[] {
+  const report = reportOf(text);
+  if (report === null) return [];
+  const times = report.count === 1 ? "" : `, ${report.count} times more`;
+  return [
+    { at, stream: "SYSTEM", text: `${report.refused} was refused${times}: it is not in the launch's egress list` },
+  ];
+}
+
+/** By them programs find a forward proxy. */
+function proxyVariables(url: string): Record<string, string> {
+  const direct = "localhost,127.0.0.1,::1";
+  return {
+    HTTP_PROXY: url,
+    http_proxy: url,
+    HTTPS_PROXY: url,
+    https_proxy: url,
+    ALL_PROXY: url,
+    all_proxy: url,
+    NO_PROXY: direct,
+    no_proxy: direct,
+    // Node's own fetch and agents, from 24 on.
+    NODE_USE_ENV_PROXY: "1",
+  };
+}
