@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { messageOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import { claimFolder } from "../process/ownership.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
+import { oneStart } from "../one-start.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { NOBODY_KNOWS } from "../container/exit-code.ts";
 import { endOf } from "./container-end.ts";
@@ -181,6 +182,12 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       await engine.ask((docker) => docker.getNetwork(network).remove()).catch(passRefusal);
     });
 
+  /** After a start. */
+  function tidyUp(): void {
+    if (starts.size === 0) ended.clear();
+    if (running.size === 0) leaveNetwork().catch(() => undefined); // It is tried again with the next one.
+  }
+
   async function begin(
     spec: ReplicaSpec,
     signal: AbortSignal | undefined,
@@ -315,28 +322,17 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     },
     needsPort: () => false,
     egressRefusals: () => companions.refusals,
-    async problem() {
-      try {
-        await engine.ask((docker) => docker.ping());
-        return null;
-      } catch (error) {
-        return error instanceof Error ? error.message : String(error);
-      }
-    },
+    problem: () => engine.ask((docker) => docker.ping()).then(() => null, messageOf),
 
     start(spec, signal, progress = () => undefined) {
-      const current = starts.get(spec.name);
-      if (current) return current;
-      const started = begin(spec, signal, progress)
-        .catch((error: unknown) => {
+      const started = oneStart(starts, spec.name, async () => {
+        try {
+          return await begin(spec, signal, progress);
+        } catch (error) {
           throw error instanceof EngineRefusal ? startFailure(error) : error;
-        })
-        .finally(() => {
-          starts.delete(spec.name);
-          if (starts.size === 0) ended.clear();
-          if (running.size === 0) leaveNetwork().catch(() => undefined); // It is tried again with the next one.
-        });
-      starts.set(spec.name, started);
+        }
+      });
+      started.then(tidyUp, tidyUp);
       return started;
     },
     async list() {

@@ -1,11 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { V1Deployment, V1Pod } from "@kubernetes/client-node";
-import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { messageOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { containerLaunch } from "../container/container-launch.ts";
 import { NOBODY_KNOWS } from "../container/exit-code.ts";
 import { imageReference } from "../container/image-reference.ts";
 import { claimFolder } from "../process/ownership.ts";
+import { oneStart } from "../one-start.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { ClusterRefusal, createCluster, type ClusterCredentials } from "./cluster.ts";
 import {
@@ -387,37 +388,23 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       },
     },
     needsPort: () => false,
-    async problem() {
-      try {
-        await cluster.ask(({ apps }, { options: how }) =>
-          apps.listNamespacedDeployment({ namespace, labelSelector, limit: 1 }, how),
-        );
-        return null;
-      } catch (error) {
-        return error instanceof Error ? error.message : String(error);
-      }
-    },
+    problem: () =>
+      cluster
+        .ask(({ apps }, { options: how }) => apps.listNamespacedDeployment({ namespace, labelSelector, limit: 1 }, how))
+        .then(() => null, messageOf),
 
     start(spec, signal, progress = () => undefined) {
-      const current = starts.get(spec.name);
-      if (current) return current;
-      const started = begin(spec, signal, progress)
-        .catch((error: unknown) => {
-          throw error instanceof ClusterRefusal ? startFailure(error) : error;
-        })
-        .finally(() => {
-          starts.delete(spec.name);
-        });
-      starts.set(spec.name, started);
-      started.then(
-        (handle) => {
+      return oneStart(starts, spec.name, async () => {
+        try {
+          const handle = await begin(spec, signal, progress);
           const entry = known.get(uidOf(handle));
           // Told once its caller has the handle.
           if (entry?.end) setImmediate(tell, entry);
-        },
-        () => undefined, // Its caller has the error.
-      );
-      return started;
+          return handle;
+        } catch (error) {
+          throw error instanceof ClusterRefusal ? startFailure(error) : error;
+        }
+      });
     },
     async list() {
       await fresh();

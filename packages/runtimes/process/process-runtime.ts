@@ -26,6 +26,7 @@ import { httpUrl } from "../endpoint/http-url.ts";
 import { processOwner } from "../endpoint/listener.ts";
 import { createTerminator } from "./termination.ts";
 import type { Target } from "./termination.ts";
+import { oneStart } from "../one-start.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "../runtime.ts";
 
 export interface ProcessRuntimeOptions {
@@ -227,11 +228,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     needsPort: (launch, host) => launch !== "stdio" || needsPort(host),
 
     start(spec, signal) {
-      const running = starts.get(spec.name);
-      if (running) return running;
-      const started = begin(spec, signal).finally(() => starts.delete(spec.name));
-      starts.set(spec.name, started);
-      return started;
+      return oneStart(starts, spec.name, () => begin(spec, signal));
     },
     async list() {
       await catalog.ready();
