@@ -53,7 +53,7 @@ function parse(text: string): Entry | string {
   if (!ports.every((each) => each >= 1 && each <= 65_535)) return "must have a port from 1 to 65535";
   const address = ip4 ?? ip6;
   if (address !== undefined) return network(address, prefix4 ?? prefix6, ports);
-  // What a URL takes for an address in another notation is no name.
+  // A text that a URL takes for an address in another notation is no name.
   if (name === undefined || name.length > MAX_NAME || URL.parse(`http://${name}`)?.hostname !== name) return FORM;
   if (/(?:^|\.)localhost$/.test(name)) return "must not be localhost, which a server reaches without a list";
   return {

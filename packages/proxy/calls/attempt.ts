@@ -201,7 +201,7 @@ export function createAttempts(options: {
   return { begin: (call) => begin(call) };
 }
 
-/** Who it is whose calls a sticky route keeps together: all credentials of a user are one. */
+/** The user whose calls a sticky route keeps together, by whichever credential. */
 function callerIn({ caller }: Call): string {
   return caller?.subject ?? "";
 }

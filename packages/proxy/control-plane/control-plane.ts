@@ -28,7 +28,7 @@ export interface ControlPlane {
   reportBusy(replicaIds: string[]): Promise<void>;
   /** @throws ToolyardError when it does not answer. */
   reportLoad(proxyId: string, loads: DeploymentLoad[]): Promise<void>;
-  /** What the deployment's server offered last; null where that is not of this hash. @throws ToolyardError when it does not answer. */
+  /** The last offer of the deployment's server; null where that is not of this hash. @throws ToolyardError when it does not answer. */
   fetchOffer(deploymentId: string, hash: string): Promise<unknown>;
   /**
    * @param batch JSON of a UsageBatchInput.

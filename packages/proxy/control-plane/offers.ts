@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { Offer } from "../mcp/offered-lists.ts";
 import type { DeploymentRoute } from "../routing/routes.ts";
 
-/** What the servers of deployments without a replica offered last. */
+/** The last offers of the servers of deployments without a replica. */
 export interface Offers {
   /** By the control plane, once for as long as it stays the same; null where it does not tell. */
   of(deployment: Pick<DeploymentRoute, "deploymentId" | "offer">): Promise<Offer | null>;

@@ -6,7 +6,7 @@ import { isObject, parseJson } from "@toolyard/service-kit/json.ts";
 import type { Outcome } from "./answer-outcome.ts";
 import { idTextOf } from "./round-trips.ts";
 
-/** What a server offered last, as the control plane tells it. */
+/** A server's last offer, as the control plane tells it. */
 export type Offer = Pick<InterfaceReading, ListName> & { discovered: Record<string, unknown> };
 
 /** A request whose answer is known without its server. */
