@@ -24,4 +24,4 @@ follow(1_000_000);
 const begun = process.cpuUsage();
 follow(ACCESSES);
 const { user, system } = process.cpuUsage(begun);
-console.log(Math.round(((user + system) * 1_000) / ACCESSES));
+process.stdout.write(`${Math.round(((user + system) * 1_000) / ACCESSES)}\n`);
