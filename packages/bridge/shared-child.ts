@@ -1,8 +1,7 @@
 import type { Message, Params } from "./protocol/json-rpc.ts";
 import type { ChildEnd } from "./child/child.ts";
-import type { Call, Peer } from "./child/peer.ts";
+import type { Peer } from "./child/peer.ts";
 import type { ToolNotes } from "./child/tool-notes.ts";
-import { findValues, replaceValues } from "./protocol/json-splice.ts";
 
 /** A server's answer to `initialize`, or to `server/discover`. */
 export interface ServerIdentity {
@@ -57,11 +56,6 @@ export interface Asker {
 }
 
 const SUBSCRIBE_TIMEOUT_MS = 5_000;
-
-/** The answer to a request of the session era that went to a shared child. */
-export function restoreSharedId(call: Call, _message: Message, raw: string): string {
-  return replaceValues(raw, [{ spans: findValues(raw, ["id"]), text: call.idText }]);
-}
 
 /** Counts who watches a resource, so that one leaving does not end it for the others. */
 export function subscribe(shared: SharedChild, uri: string, who: object): void {

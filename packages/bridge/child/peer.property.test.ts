@@ -5,8 +5,7 @@ import { expect, test } from "vitest";
 import type { Child, ChildHandler } from "./child.ts";
 import { createExchange } from "../protocol/exchange.ts";
 import type { Id, Message } from "../protocol/json-rpc.ts";
-import { createPeer } from "./peer.ts";
-import { restoreSharedId } from "../shared-child.ts";
+import { createPeer, restoreId } from "./peer.ts";
 
 /** A child that answers when it is told to, and a response that keeps what was written. */
 function fakeChild(): { child: Child; sent: Message[]; say(message: Message): void; die(): void } {
@@ -79,109 +78,135 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ kind: fc.constant("stray" as const), id: fc.constantFrom<Id>(999, "999") }),
 );
 
-test("whatever the interleaving, every answer and every progress goes to its asker, once, under the asker's own id", () => {
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), fc.boolean(), (steps, dies) => {
-      const { child, sent, say, die } = fakeChild();
-      const stray: Message[] = [];
-      const peer = createPeer({
-        child,
-        remap: true,
-        now: () => 0,
-        handler: {
-          onNotification: (message) => stray.push(message),
-          onRequest: () => undefined,
-          onEnd: () => undefined,
-        },
-      });
-      const askers = [{}, {}, {}, {}];
-      let secret = 0;
-      const calls: {
-        wire: Message;
-        clientId: Id;
-        owner: object;
-        secret: number;
-        expected: unknown[];
-        token: string | undefined;
-        open: boolean;
-        out: ReturnType<typeof fakeResponse>;
-      }[] = [];
-      for (const next of steps) {
-        if (next.kind === "ask") {
-          secret += 1;
-          const out = fakeResponse();
-          const token = next.progress ? `token-${next.asker}` : undefined;
-          const owner = askers[next.asker] ?? {};
-          const message: Message = {
-            jsonrpc: "2.0",
-            id: next.id,
-            method: "tools/call",
-            params: { secret, ...(token === undefined ? {} : { _meta: { progressToken: token } }) },
-          };
-          peer.request({
-            message,
-            raw: JSON.stringify(message),
-            exchange: createExchange(out.response, { streamable: true, outstanding: 1 }),
-            owner,
-            encode: restoreSharedId,
-          });
-          const wire = sent.at(-1);
-          if (wire === undefined) throw new Error("nothing was sent");
-          expect(wire.params?.secret).toBe(secret);
-          calls.push({ wire, clientId: next.id, owner, secret, expected: [], token, open: true, out });
-          continue;
-        }
-        if (next.kind === "stray") {
-          say({ jsonrpc: "2.0", id: next.id, result: { secret: -1 } });
-          continue;
-        }
-        const call = calls[next.at % Math.max(1, calls.length)];
-        if (call === undefined) continue;
-        if (next.kind === "answer") {
-          say({ jsonrpc: "2.0", id: call.wire.id ?? null, result: { secret: call.secret } });
-          if (call.open) call.expected.push({ jsonrpc: "2.0", id: call.clientId, result: { secret: call.secret } });
-          call.open = false;
-        } else if (next.kind === "progress") {
-          if (call.token === undefined) continue;
-          const meta = call.wire.params?._meta as { progressToken: Id };
-          say({
-            jsonrpc: "2.0",
-            method: "notifications/progress",
-            params: { progressToken: meta.progressToken, progress: call.secret },
-          });
-          if (call.open)
-            call.expected.push({
+test.each([
+  ["of all askers", true],
+  ["of its one asker", false],
+])(
+  "whatever the interleaving, in a child %s every answer and every progress goes to its asker, once, under the asker's own id",
+  (_whose, remap) => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), fc.boolean(), (steps, dies) => {
+        const { child, sent, say, die } = fakeChild();
+        const stray: Message[] = [];
+        const peer = createPeer({
+          child,
+          remap,
+          now: () => 0,
+          handler: {
+            onNotification: (message) => stray.push(message),
+            onRequest: () => undefined,
+            onEnd: () => undefined,
+          },
+        });
+        const askers = [{}, {}, {}, {}];
+        let secret = 0;
+        const calls: {
+          wire: Message;
+          clientId: Id;
+          owner: object;
+          secret: number;
+          expected: unknown[];
+          token: string | undefined;
+          open: boolean;
+          answered: boolean;
+          out: ReturnType<typeof fakeResponse>;
+        }[] = [];
+        for (const next of steps) {
+          if (next.kind === "ask") {
+            secret += 1;
+            const out = fakeResponse();
+            // One asker's tokens are told apart, like its ids, but only while they are in use.
+            const token = next.progress ? `token-${remap ? next.asker : JSON.stringify(next.id)}` : undefined;
+            const owner = askers[remap ? next.asker : 0];
+            if (owner === undefined) throw new Error("there is no such asker");
+            const message: Message = {
+              jsonrpc: "2.0",
+              id: next.id,
+              method: "tools/call",
+              params: { secret, ...(token === undefined ? {} : { _meta: { progressToken: token } }) },
+            };
+            const call = peer.request({
+              message,
+              raw: JSON.stringify(message),
+              exchange: createExchange(out.response, { streamable: true, outstanding: 1 }),
+              owner,
+              encode: remap ? restoreId : (_call, _message, raw) => raw,
+            });
+            const inUse = calls.some((other) => other.open && other.clientId === next.id);
+            expect(call === null).toBe(!remap && inUse);
+            if (call === null) continue;
+            const wire = sent.at(-1);
+            if (wire === undefined) throw new Error("nothing was sent");
+            expect(wire.params?.secret).toBe(secret);
+            calls.push({
+              wire,
+              clientId: next.id,
+              owner,
+              secret,
+              expected: [],
+              token,
+              open: true,
+              answered: false,
+              out,
+            });
+            continue;
+          }
+          if (next.kind === "stray") {
+            say({ jsonrpc: "2.0", id: next.id, result: { secret: -1 } });
+            continue;
+          }
+          const call = calls[next.at % Math.max(1, calls.length)];
+          if (call === undefined) continue;
+          // What is said of a call that was answered can belong to the next with its id, where ids are the asker's.
+          if (!remap && call.answered) continue;
+          if (next.kind === "answer") {
+            call.answered = true;
+            say({ jsonrpc: "2.0", id: call.wire.id ?? null, result: { secret: call.secret } });
+            if (call.open) call.expected.push({ jsonrpc: "2.0", id: call.clientId, result: { secret: call.secret } });
+            call.open = false;
+          } else if (next.kind === "progress") {
+            if (call.token === undefined) continue;
+            const meta = call.wire.params?._meta as { progressToken: Id };
+            say({
               jsonrpc: "2.0",
               method: "notifications/progress",
-              params: { progressToken: call.token, progress: call.secret },
+              params: { progressToken: meta.progressToken, progress: call.secret },
             });
-        } else {
-          const open = [...peer.open.values()].find((candidate) => candidate.wireId === call.wire.id);
-          if (open !== undefined) peer.cancel(open, "enough");
-          call.open = false;
+            if (call.open)
+              call.expected.push({
+                jsonrpc: "2.0",
+                method: "notifications/progress",
+                params: { progressToken: call.token, progress: call.secret },
+              });
+          } else {
+            const { id = null } = call.wire;
+            const open = call.open && id !== null ? peer.open.get(id) : undefined;
+            if (open !== undefined) peer.cancel(open, "enough");
+            call.open = false;
+          }
         }
-      }
-      expect(new Set(calls.map((call) => call.wire.id)).size).toBe(calls.length);
-      expect(peer.open.size).toBe(calls.filter((call) => call.open).length);
-      if (dies) {
-        die();
+        if (remap) expect(new Set(calls.map((call) => call.wire.id)).size).toBe(calls.length);
+        expect(peer.open.size).toBe(calls.filter((call) => call.open).length);
+        if (dies) {
+          die();
+          for (const call of calls) {
+            if (call.open)
+              call.expected.push({
+                jsonrpc: "2.0",
+                id: call.clientId,
+                error: { code: -32000, message: "the server exited with code 1; the call was not repeated" },
+              });
+            call.open = false;
+          }
+          expect(peer.open.size).toBe(0);
+        }
         for (const call of calls) {
-          if (call.open)
-            call.expected.push({
-              jsonrpc: "2.0",
-              id: call.clientId,
-              error: { code: -32000, message: "the server exited with code 1; the call was not repeated" },
-            });
-          call.open = false;
+          expect(call.out.messages()).toEqual(call.expected);
+          expect(call.out.ends()).toBe(call.open ? 0 : 1);
         }
-        expect(peer.open.size).toBe(0);
-      }
-      for (const call of calls) {
-        expect(call.out.messages()).toEqual(call.expected);
-        expect(call.out.ends()).toBe(call.open ? 0 : 1);
-      }
-      expect(stray).toEqual([]);
-    }),
-    { numRuns: 300 },
-  );
-});
+        expect(stray).toEqual([]);
+      }),
+      { numRuns: 300 },
+    );
+  },
+);

@@ -16,8 +16,10 @@ export interface Call {
   /** That id as JSON, digit by digit. */
   idText: string;
   clientToken: Id | undefined;
-  /** The id the child knows it by. */
+  /** The id the child knows it by, … */
   readonly wireId: Id;
+  /** … which is also its progress token there, unless both are the asker's own. */
+  readonly renamed: boolean;
   readonly method: string;
   /** Null while nobody listens for the answer (the client is fetching input for it). */
   exchange: Exchange | null;
@@ -96,9 +98,17 @@ export class PeerError extends Error {
 
 const OWN_ID_PREFIX = "toolyard-bridge:";
 
+/** How many calls that were given up are remembered, the newest: their late answers must not be taken for another call's. */
+const MAX_GIVEN_UP = 1_000;
+
 /** The id that the child knows it by, as it was sent there. */
-function wireIdText({ wireId, clientId, idText }: Call): string {
-  return wireId === clientId && idText !== "" ? idText : JSON.stringify(wireId);
+function wireIdText({ wireId, renamed, idText }: Call): string {
+  return !renamed && idText !== "" ? idText : JSON.stringify(wireId);
+}
+
+/** The server's answer under the id of the one who asked. */
+export function restoreId(call: Call, _message: Message, raw: string): string {
+  return replaceValues(raw, [{ spans: findValues(raw, ["id"]), text: call.idText }]);
 }
 
 /** Of answers to the bridge's own requests. */
@@ -133,6 +143,10 @@ export function createPeer(options: {
     Id,
     { resolve: (message: Message) => void; reject: (error: PeerError) => void; timer: NodeJS.Timeout | null }
   >();
+  /** Asker's ids, with their progress tokens, that the child knows as they are and may still answer. */
+  const givenUp = new Map<Id, Id | undefined>();
+  /** Whether a call was renamed though ids are not remapped. */
+  let hasRenamed = false;
   let cancelled = false;
   let heardAt = 0;
   /** Of the first call that was given up since something was heard. */
@@ -162,6 +176,7 @@ export function createPeer(options: {
       if (open.size === 0) handler.onIdle?.();
       return;
     }
+    givenUp.delete(id);
     const asked = own.get(id);
     if (asked === undefined) return;
     own.delete(id);
@@ -170,20 +185,29 @@ export function createPeer(options: {
     asked.resolve(message);
   }
 
+  function givesUp(token: Id): boolean {
+    for (const given of givenUp.values()) if (given === token) return true;
+    return false;
+  }
+
   function progress(message: Message, raw: string): boolean {
     const token = message.params?.progressToken;
     if (!isId(token)) return false;
-    let call = remap ? open.get(token) : undefined;
-    if (!remap) {
-      for (const candidate of open.values()) if (candidate.clientToken === token) call = candidate;
+    let call = open.get(token);
+    if (call?.renamed !== true) {
+      call = undefined;
+      if (!remap) {
+        for (const candidate of open.values())
+          if (!candidate.renamed && candidate.clientToken === token) call = candidate;
+      }
     }
     // In a shared child a token that no open call has belongs to a call that is over.
-    if (call === undefined) return remap;
+    if (call === undefined) return remap || givesUp(token);
     call.lastActivityAt = now();
     if (call.exchange === null || call.clientToken === undefined) return true;
     sendAlong(
       call.exchange,
-      remap
+      call.renamed
         ? replaceValues(raw, [
             { spans: findValues(raw, ["params", "progressToken"]), text: JSON.stringify(call.clientToken) },
           ])
@@ -218,11 +242,23 @@ export function createPeer(options: {
     },
   });
 
+  function find(owner: object, clientId: Id): Call | undefined {
+    const call = open.get(clientId);
+    if (!remap && (call?.renamed === false || !hasRenamed)) return call;
+    for (const one of open.values()) if (one.owner === owner && one.clientId === clientId) return one;
+    return undefined;
+  }
+
   function cancel(call: Call, reason: string): void {
     if (!open.delete(call.wireId)) return;
     // Such a stream has no other end.
     call.span?.end(call.method === "subscriptions/listen" ? null : "cancelled");
     cancelled = true;
+    if (!call.renamed) {
+      givenUp.set(call.clientId, call.clientToken);
+      const [oldest] = givenUp.size > MAX_GIVEN_UP ? givenUp.keys() : [];
+      if (oldest !== undefined) givenUp.delete(oldest);
+    }
     givenUpSince = Math.min(givenUpSince ?? Infinity, Math.max(call.lastActivityAt, heardAt));
     child.send(
       `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${wireIdText(call)},"reason":${JSON.stringify(reason)}}}`,
@@ -254,21 +290,26 @@ export function createPeer(options: {
       // The caller passes requests only, so there is an id and a method.
       const clientId = message.id as Id;
       const method = message.method as string;
-      if (!remap && open.has(clientId)) return null;
-      const wireId = remap ? freshId() : clientId;
       const token = metaOf(params)?.progressToken;
       const clientToken = isId(token) ? token : undefined;
+      if (!remap && find(owner, clientId) !== undefined) return null;
+      // The late answer to a call that was given up would be taken for that of the next with its id.
+      const renamed =
+        remap || (givenUp.size > 0 && (givenUp.has(clientId) || (clientToken !== undefined && givesUp(clientToken))));
+      hasRenamed ||= renamed;
+      const wireId = renamed ? freshId() : clientId;
       const call: Call = {
         clientId,
         // Of a session of its own, only where the server would read what this program prints for another.
         idText:
-          remap || (typeof clientId === "number" && !Number.isSafeInteger(clientId)) ? idTextOf(clientId, raw) : "",
+          renamed || (typeof clientId === "number" && !Number.isSafeInteger(clientId)) ? idTextOf(clientId, raw) : "",
         clientToken,
         wireId,
+        renamed,
         method,
         exchange,
         owner,
-        encode,
+        encode: renamed && !remap ? restoreId : encode,
         lastActivityAt: now(),
         paused: false,
         onAnswer: null,
@@ -282,7 +323,7 @@ export function createPeer(options: {
       open.set(wireId, call);
       call.span?.sent();
       if (rewrite !== undefined) child.send(rewrite(wireId));
-      else if (remap) {
+      else if (renamed) {
         const sent =
           clientToken === undefined ? params : { ...params, _meta: { ...metaOf(params), progressToken: wireId } };
         const printed =
@@ -309,11 +350,7 @@ export function createPeer(options: {
     send: (text) => child.send(text),
     notify: (method, params) => child.send(JSON.stringify({ jsonrpc: "2.0", method, params })),
     cancel,
-    find(owner, clientId) {
-      if (!remap) return open.get(clientId);
-      for (const call of open.values()) if (call.owner === owner && call.clientId === clientId) return call;
-      return undefined;
-    },
+    find,
     expire(before, timeoutSeconds) {
       for (const call of open.values()) {
         if (call.paused || call.lastActivityAt > before) continue;

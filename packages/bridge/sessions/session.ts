@@ -14,7 +14,7 @@ import { itemsOf, printFrom } from "../protocol/json-splice.ts";
 import { code, errorText, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { type Call, createPeer, type Peer } from "../child/peer.ts";
 import type { Child } from "../child/child.ts";
-import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "../shared-child.ts";
+import { type SharedChild, restoreId, subscribe, unsubscribe } from "../shared-child.ts";
 import type { ServerResponse } from "node:http";
 import type { ReplayMemory } from "./replay.ts";
 
@@ -111,7 +111,7 @@ export function createSession(options: SessionOptions): Session {
   const replay = options.replayMemory.create(() => takesEmptyEvents);
   const shared = options.child.kind === "own" ? null : options.child.shared;
   const own = options.child.kind !== "shared";
-  const encode = own ? passThrough : restoreSharedId;
+  const encode = own ? passThrough : restoreId;
 
   const peer: Peer =
     options.child.kind === "shared"

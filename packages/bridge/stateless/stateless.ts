@@ -16,7 +16,7 @@ import type { LineLog } from "../child/line-log.ts";
 import { findParamMismatch } from "../protocol/param-headers.ts";
 import type { Call } from "../child/peer.ts";
 import { Unavailable } from "../child/pool.ts";
-import { restoreSharedId, type Asker, type SharedChild } from "../shared-child.ts";
+import { restoreId, type Asker, type SharedChild } from "../shared-child.ts";
 import { relevantCapabilities, type SharedChildren } from "../shared-children.ts";
 import { createSubscriptions } from "./subscriptions.ts";
 import { toDiscoverResult, toStatelessError, toStatelessResult, withoutEnvelope } from "../protocol/translation.ts";
@@ -310,7 +310,7 @@ export function createStateless(options: {
         const exchange = createExchange(response, { streamable, outstanding: 1 });
         if (message.method === "ping")
           return sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
-        pass(lease.child, message, text, message.params, exchange, {}, restoreSharedId);
+        pass(lease.child, message, text, message.params, exchange, {}, restoreId);
       } finally {
         lease.release();
       }
