@@ -1,4 +1,5 @@
 import { isAbsolute, normalize } from "node:path/posix";
+import { CONNECTION_HEADERS } from "@toolyard/service-kit/http/connection-headers.ts";
 import { staysAtOrigin } from "@toolyard/service-kit/http/origin-path.ts";
 import { filled, plainText, withoutDuplicates } from "@toolyard/service-kit/text-input.ts";
 import { z } from "zod";
@@ -104,24 +105,17 @@ const env = z
   .nullish()
   .transform((value): DraftVariable[] => value ?? []);
 
-/** Headers that belong to the connection or to the proxy (RFC 9110, section 7.6.1; MCP's transport). */
+/** Headers that belong to the connection or to the proxy (MCP's transport). */
 const PROXY_HEADERS = new Set([
-  "connection",
+  ...CONNECTION_HEADERS,
   "content-encoding",
   "content-length",
   "content-type",
   "expect",
   "host",
-  "keep-alive",
   "last-event-id",
   "mcp-protocol-version",
   "mcp-session-id",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
 ]);
 const headerName = z
   .string()

@@ -12,9 +12,9 @@ import {
 import { SESSION_VERSIONS } from "../protocol/era.ts";
 import { itemsOf, printFrom } from "../protocol/json-splice.ts";
 import { code, errorText, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
-import { type Call, createPeer, type Peer } from "../child/peer.ts";
+import { type Call, createPeer, type Peer, restoreId } from "../child/peer.ts";
 import type { Child } from "../child/child.ts";
-import { type SharedChild, restoreId, subscribe, unsubscribe } from "../shared-child.ts";
+import { type SharedChild, subscribe, unsubscribe } from "../shared-child.ts";
 import type { ServerResponse } from "node:http";
 import type { ReplayMemory } from "./replay.ts";
 

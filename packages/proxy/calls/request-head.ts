@@ -1,3 +1,4 @@
+import { CONNECTION_HEADERS } from "@toolyard/service-kit/http/connection-headers.ts";
 import { PASSAGE_HEADERS } from "@toolyard/service-kit/http/passage.ts";
 import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import { REFERRING, rewriteReferring, type References } from "../mcp/references.ts";
@@ -34,18 +35,12 @@ export interface RequestHead {
 type Known = "drop" | "connection" | keyof Omit<RequestHead, "passed" | "contentLength" | "chunked">;
 
 /**
- * Headers that do not simply go on. Dropped: hop-by-hop ones (RFC 9110 §7.6.1), the caller's credentials, headers that only proxies may set,
+ * Headers that do not simply go on. Dropped: those of one connection, the caller's credentials, headers that only proxies may set,
  * and those that this proxy has answered for the replica (Origin, Expect).
  */
 const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
-  ["connection", "connection"],
   ...[
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
+    ...CONNECTION_HEADERS,
     "http2-settings",
     "expect",
     "cookie",
@@ -59,6 +54,7 @@ const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
     "x-rewrite-url",
     "access-control-request-private-network",
   ].map((name): [string, "drop"] => [name, "drop"]),
+  ["connection", "connection"],
   ["content-length", "content-length"],
   ["transfer-encoding", "transfer-encoding"],
   ["host", "host"],
@@ -154,14 +150,7 @@ function dropNamed(pairs: string[], connection: string): void {
 }
 
 const DROPPED_OF_RESPONSE = new Set<string>([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
+  ...CONNECTION_HEADERS,
   // Headers by which one tool's answer could act on another's, since all tools share the proxy's origin.
   "set-cookie",
   "clear-site-data",

@@ -5,26 +5,15 @@ import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream";
 import type { EgressList } from "@toolyard/launch/egress-list.ts";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
+import { CONNECTION_HEADERS } from "@toolyard/service-kit/http/connection-headers.ts";
 import { checkedLookup, isPrivateAddress } from "@toolyard/service-kit/http/private-addresses.ts";
 
 const CONNECT_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 15_000;
 /** Of a name, with the dot of the root (RFC 1035, section 2.3.4). */
 const MAX_HOST = 254;
-/** Headers of one connection (RFC 9110, section 7.6.1), and `Host`, which is the request target's (RFC 9112, section 3.2.2). */
-const NOT_PASSED = new Set([
-  "connection",
-  "expect",
-  "host",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
+/** Those of one connection, and `Host`, which is the request target's (RFC 9112, section 3.2.2). */
+const NOT_PASSED = new Set([...CONNECTION_HEADERS, "expect", "host"]);
 
 interface Target {
   host: string;
