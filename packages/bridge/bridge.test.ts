@@ -334,19 +334,25 @@ describe("a server that misbehaves", () => {
     ]);
   });
 
-  test("and answers when its call has failed is not heard by a later call of the same id, nor by another client's", async () => {
-    await using running = await startBridge(fixture("server"), { timeoutSeconds: 1, sessions: "shared" });
-    const [session, another] = [await running.openSession(), await running.openSession()];
-    const call = (name: string, from: string) =>
-      running.post({ jsonrpc: "2.0", id: 3, method: "tools/call", params: { name } }, { "mcp-session-id": from });
-    for (const later of [session, another]) {
-      const failed = await call("held", session);
-      expect(failed.messages.at(-1)?.error?.message).toContain("no answer and no progress within 1 s");
-      // The answer to that comes just before this one's.
-      const { messages } = await call("release", later);
-      expect(messages.map(({ id, result }) => [id, result?.content?.[0]?.text])).toEqual([[3, "done"]]);
-    }
-  });
+  test.each([
+    ["for all sessions", { sessions: "shared" }],
+    ["for each session", {}],
+  ] as const)(
+    "%s and answers when its call has failed is not heard by a later call of the same id, nor by another client's",
+    async (_whose, sharing) => {
+      await using running = await startBridge(fixture("server"), { timeoutSeconds: 1, ...sharing });
+      const [session, another] = [await running.openSession(), await running.openSession()];
+      const call = (name: string, from: string) =>
+        running.post({ jsonrpc: "2.0", id: 3, method: "tools/call", params: { name } }, { "mcp-session-id": from });
+      for (const later of "sessions" in sharing ? [session, another] : [session, session]) {
+        const failed = await call("held", session);
+        expect(failed.messages.at(-1)?.error?.message).toContain("no answer and no progress within 1 s");
+        // The answer to that comes just before this one's.
+        const { messages } = await call("release", later);
+        expect(messages.map(({ id, result }) => [id, result?.content?.[0]?.text])).toEqual([[3, "done"]]);
+      }
+    },
+  );
 });
 
 describe("stateless calls over a server of the session era", () => {
