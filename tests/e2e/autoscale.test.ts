@@ -33,14 +33,14 @@ test("replicas are as many as their calls need, none while idle, and no call fai
   await admin.query("mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }", {
     input: { name: "Waiter", description: "e2e", launch: { stdio: { command: process.execPath, args: [SERVER] } } },
   });
-  const { deployTool: deployed } = await admin.query<{
-    deployTool: { id: string; mcpUrl: string; autoscale: typeof AUTOSCALE };
-  }>(
-    "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id mcpUrl autoscale { min max targetConcurrentCalls idleSeconds } } }",
-    {
-      input: { toolId: "waiter", autoscale: AUTOSCALE },
-    },
-  );
+  const deploy = async () =>
+    (
+      await admin.query<{ deployTool: { id: string; mcpUrl: string; autoscale: typeof AUTOSCALE } }>(
+        "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id mcpUrl autoscale { min max targetConcurrentCalls idleSeconds } } }",
+        { input: { toolId: "waiter", autoscale: AUTOSCALE } },
+      )
+    ).deployTool;
+  let deployed = await deploy();
   expect(deployed.autoscale).toEqual(AUTOSCALE);
   const state = async (): Promise<State> =>
     (
@@ -65,6 +65,14 @@ test("replicas are as many as their calls need, none while idle, and no call fai
     const { replicas } = await state();
     return replicas.filter(({ phase }) => phase === "READY").length === 2;
   });
+  // The next one has what this load needs before it gets its calls.
+  deployed = await deploy();
+  const kindsOf = async () => (await state()).events.edges.map(({ node }) => node.kind).toReversed();
+  const kinds = await eventually("the route", async () => {
+    const now = await kindsOf();
+    return now.includes("ROUTE_SHIFTED") && now;
+  });
+  expect(kinds.slice(0, kinds.indexOf("ROUTE_SHIFTED")).filter((kind) => kind === "REPLICA_READY")).toHaveLength(2);
   const long = await connectMcp("v2-stateless", deployed.mcpUrl, token);
   const answered = long.callTool("wait", { ms: 3_000 });
   load = 1;

@@ -38,8 +38,11 @@ function replicasByLoad({ min, max, idleSeconds }: Autoscale, history: NeedHisto
 
 /** Follows the load of the deployments that are scaled by it. In memory: another process begins anew, as `noteNeed` says. */
 export interface Autoscaler {
-  /** How many replicas load calls for now; null where it does not say, or does not count. */
-  wanted(deployment: Deployment): number | null;
+  /**
+   * How many replicas load calls for now; null where it does not say, or does not count.
+   * @param replaced That has the route which the deployment is to take over; null: there is none
+   */
+  wanted(deployment: Deployment, replaced: Deployment | null): number | null;
   /** Forgets deployments that are not among these. */
   keep(deploymentIds: ReadonlySet<string>): void;
 }
@@ -51,8 +54,17 @@ export function createAutoscaler(options: {
   const { callsOf, now } = options;
   const histories = new Map<string, NeedHistory>();
   return {
-    wanted({ id, autoscale, desired, desiredReplicas, everReady, status }) {
+    wanted({ id, autoscale, desired, desiredReplicas, everReady, status }, replaced) {
       if (!autoscale || desired === "STOP") return null;
+      if (replaced !== null && status !== "FAILED") {
+        // It is to carry the other's load from its first call on; how long that is past counts from then.
+        histories.delete(id);
+        // Of one with a fixed number proxies tell nothing.
+        const needed = replaced.autoscale
+          ? neededReplicas(autoscale, callsOf(replaced.id))
+          : Math.min(autoscale.max, replaced.desiredReplicas);
+        return Math.max(desiredReplicas, needed);
+      }
       // One that has never answered, or failed for good, is left as it is: what it lacks is not capacity.
       const counts = everReady && status !== "FAILED";
       const needed = counts ? neededReplicas(autoscale, callsOf(id)) : desiredReplicas;

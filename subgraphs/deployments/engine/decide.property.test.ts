@@ -300,6 +300,49 @@ test("from any state, under any faults that end, what runs becomes what was aske
   );
 });
 
+test("the route is taken over with all replicas that load calls for, but those that have failed, and with none before", () => {
+  const serving = fc.constantFrom<ReplicaState>(
+    { phase: "READY", since: 0 },
+    { phase: "STARTING", since: 0 },
+    { phase: "FAILED", reason: "used up", words: null },
+  );
+  fc.assert(
+    fc.property(
+      anyDesired,
+      fc.integer({ min: 1, max: 4 }),
+      fc.array(serving, { maxLength: 6 }),
+      (desired, load, states) => {
+        const wantedByLoad = Math.max(load, desired.desiredReplicas);
+        const replicas = states.map((state, ordinal): ObservedReplica => ({
+          id: `r${ordinal}`,
+          ordinal,
+          generation: desired.generation,
+          state,
+          attempts: 0,
+          lastProbeAt: null,
+          process: "RUNNING",
+        }));
+        const deployment = {
+          ...desired,
+          ...deriveStatus(desired, replicas),
+          desired: "RUN" as const,
+          role: "PENDING" as const,
+          wantedByLoad,
+          probeIntervalMs: 1_000,
+        };
+        const shifts = decide(deployment, replicas, 0).some(({ type }) => type === "shift");
+        const kept = desired.desiredReplicas;
+        // More than are wanted go, those first that serve nothing.
+        const [ready, failed] = ["READY", "FAILED"].map(
+          (phase) => states.filter((state) => state.phase === phase).length,
+        );
+        if (shifts) expect(Math.min(kept, ready! + failed!)).toBeGreaterThanOrEqual(wantedByLoad);
+        if (ready! >= kept && kept > 0) expect(shifts).toBe(kept === wantedByLoad);
+      },
+    ),
+  );
+});
+
 test("nothing is started that would make more than one process above what was asked", () => {
   fc.assert(
     fc.property(anyDesired, fc.array(anyState, { maxLength: 10 }), (desired, states) => {

@@ -115,7 +115,8 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
   const { wantedByLoad } = deployment;
   if (deployment.desired === "RUN" && wantedByLoad !== null && wantedByLoad !== deployment.desiredReplicas)
     actions.push({ type: "scale", replicas: wantedByLoad });
-  if (deployment.desired === "RUN" && deployment.role === "PENDING" && mayTakeOver(kept, wanted))
+  const toCarry = Math.max(wanted, wantedByLoad ?? 0);
+  if (deployment.desired === "RUN" && deployment.role === "PENDING" && mayTakeOver(kept, toCarry))
     actions.push({ type: "shift" });
   const derived = deriveStatus(deployment, replicas);
   if (

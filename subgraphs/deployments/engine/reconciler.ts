@@ -114,8 +114,22 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const desiredOf = (deployment: Deployment): DesiredDeployment => ({
     ...deployment,
     probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000,
-    wantedByLoad: autoscaler.wanted(deployment),
+    wantedByLoad: autoscaler.wanted(deployment, replacedBy(deployment)),
   });
+  /** As last read: of which load is told, it is unsettled. */
+  function replacedBy({ role, toolId, environment }: Deployment): Deployment | null {
+    if (role !== "PENDING") return null;
+    const active = known
+      .all()
+      .find(
+        ({ deployment: each }) =>
+          each.role === "ACTIVE" &&
+          each.toolId === toolId &&
+          each.environment === environment &&
+          each.desired === "RUN",
+      );
+    return active?.deployment ?? null;
+  }
   const census = createCensus({ known, runtimes, logger, hostId, graceMs });
   const work = createReplicaWork({
     changes,
