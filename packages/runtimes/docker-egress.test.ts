@@ -1,9 +1,9 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { networkInterfaces } from "node:os";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { noContainers, openContainerEngine } from "@toolyard/testing/containers.ts";
+import { ownAddress } from "@toolyard/testing/ports.ts";
 import { DEFAULT_OPTIONS } from "@toolyard/launch/launch.ts";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { buildRunnerImage, engineTests, openDockerHarness, type DockerHarness } from "./docker-runtime.harness.ts";
@@ -41,9 +41,7 @@ describe.skipIf(noContainers !== null)(`egress lists on a ${engineTests}`, () =>
       response.end(`you asked for ${url}`);
     }).listen(0, "0.0.0.0");
     await once(server, "listening");
-    const [address = ""] = Object.values(networkInterfaces())
-      .flatMap((each) => each ?? [])
-      .flatMap(({ internal, family, address: each }) => (internal || family !== "IPv4" ? [] : [each]));
+    const address = ownAddress();
     const { port } = server.address() as AddressInfo;
     here = { address, port, asked, close: () => void server.close() };
     const byName = `host.containers.internal:${port}`;

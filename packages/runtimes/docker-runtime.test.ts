@@ -8,6 +8,7 @@ import { noContainers } from "@toolyard/testing/containers.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { engineTests, openDockerHarness, type DockerHarness } from "./docker-runtime.harness.ts";
 import { stopAll } from "./fixtures/stop-all.ts";
+import { createTrust } from "./host/trust.ts";
 import type { ReplicaHandle, ReplicaSpec } from "./runtime.ts";
 
 const SERVES = ["node", "/http-server.mjs"];
@@ -15,6 +16,7 @@ const SERVES = ["node", "/http-server.mjs"];
 interface Inspected {
   Id: string;
   Config: { Labels: Record<string, string> };
+  Mounts: { Type: string; Name: string }[];
   NetworkSettings: { Ports: Record<string, { HostIp: string; HostPort: string }[]> };
 }
 
@@ -119,6 +121,26 @@ describe.skipIf(noContainers !== null)(engineTests, () => {
     expect(await networks(handle)).toBe(1);
     await harness.runtime.forget(handle);
     expect(await networks(handle)).toBe(0);
+  });
+
+  test("an image keeps its own values of variables that are passed on, and nothing is left of the folder of issuers", async () => {
+    const passedOn = { environment: { PATH: "/nowhere", GREETING: "hello" }, trust: createTrust([]) };
+    const world = await openDockerHarness({ passedOn });
+    try {
+      const handle = await world.runtime.start(world.image("passed-on", SERVES));
+      expect(await world.ask(handle, "/environment")).toMatchObject({ PATH: "/usr/local/bin:/bin", GREETING: "hello" });
+      const { Mounts } = await look(handle);
+      const [{ Name } = { Name: "" }] = Mounts.filter(({ Type }) => Type === "volume");
+      const volume = () => harness.engine.ask("GET", `/volumes/${Name}`).then(() => "there", String);
+      expect(await volume()).toBe("there");
+      await world.runtime.stop(handle, 0);
+      await world.runtime.forget(handle);
+      expect(await volume()).toMatch(/404/);
+    } finally {
+      await stopAll(world.runtime, 0);
+      await world.runtime.close();
+      await world.close();
+    }
   });
 
   test("an image of a registry that cannot be reached is refused as such, and nothing is left", async () => {

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:net";
+import { networkInterfaces } from "node:os";
 
 /**
  * Ports of a block belong to the process that listens on the block's first one, until it ends. The blocks lie below the ports that kernels
@@ -65,4 +66,12 @@ async function listen(port: number): Promise<Server | null> {
   } catch {
     return null;
   }
+}
+
+/** An address of this machine at which others reach it, such as containers. */
+export function ownAddress(): string {
+  const [address = ""] = Object.values(networkInterfaces())
+    .flatMap((each) => each ?? [])
+    .flatMap(({ internal, family, address: each }) => (internal || family !== "IPv4" ? [] : [each]));
+  return address;
 }

@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import type { ContainerCreateOptions } from "dockerode";
 import { allowanceOf } from "../resources.ts";
 import type { ContainerLaunch } from "../container/container-launch.ts";
+import { TRUST_FOLDER } from "../container/passed-on.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 
 /** By these a container is found again, whoever asks. */
@@ -47,6 +48,8 @@ export async function containerOptions(
     network: string;
     /** Where its companions are its network and have its port. */
     isHeld: boolean;
+    /** Whether it has a folder for certificates that it trusts. */
+    hasTrust: boolean;
   },
 ): Promise<ContainerCreateOptions> {
   const { cpus, memoryMb, processes, diskMb } = allowanceOf(spec.resources);
@@ -68,6 +71,8 @@ export async function containerOptions(
       ...(launch.logKey !== null && { [LABELS.logKey]: launch.logKey }),
       ...(own.isHeld && { [LABELS.egress]: "listed" }),
     },
+    // The root is read-only for the engine, too, a volume is not.
+    ...(own.hasTrust && { Volumes: { [TRUST_FOLDER]: {} } }),
     ...(!own.isHeld && { ExposedPorts: { [`${launch.port}/tcp`]: {} } }),
     HostConfig: {
       ...CONFINED,

@@ -13,6 +13,8 @@ import { watchContainers } from "./container-events.ts";
 import { createCompanions } from "./companions.ts";
 import { CANNOT_RUN } from "../container/cannot-run.ts";
 import { containerLaunch } from "../container/container-launch.ts";
+import { NOTHING_PASSED_ON, TRUST_FOLDER, type PassedOn } from "../container/passed-on.ts";
+import { archiveOf } from "./archive.ts";
 import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";
@@ -28,6 +30,8 @@ export interface DockerRuntimeOptions {
   imageRegistry: string | null;
   /** In which launches that are commands run; null: they do not. */
   runnerImage: string | null;
+  /** @default nothing */
+  passedOn?: PassedOn;
   /** A file of the form of Docker's `config.json`. */
   credentialsFile: string;
   logger: Logger;
@@ -58,6 +62,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
   const {
     imageRegistry,
     runnerImage,
+    passedOn = NOTHING_PASSED_ON,
     credentialsFile,
     logger,
     keepEndedMs,
@@ -72,6 +77,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     credentials: (registry) => credentialsFor(registry, credentialsFile),
     ...(options.tellEveryMs !== undefined && { tellEveryMs: options.tellEveryMs }),
   });
+  const trust = passedOn.trust && archiveOf(passedOn.trust.files);
   const labels = ownLabels(ownerId);
   const suffix = ownerId.slice(0, OWNER_LETTERS);
   const network = `toolyard-${suffix}`;
@@ -188,6 +194,13 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     if (running.size === 0) leaveNetwork().catch(() => undefined); // It is tried again with the next one.
   }
 
+  /** What of the variables that are passed on the image says itself. */
+  async function setByImage(image: string): Promise<Record<string, string>> {
+    const names = new Set(Object.keys(passedOn.environment));
+    if (names.size === 0) return {};
+    return Object.fromEntries(Object.entries(await images.environmentOf(image)).filter(([name]) => names.has(name)));
+  }
+
   async function begin(
     spec: ReplicaSpec,
     signal: AbortSignal | undefined,
@@ -221,11 +234,10 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
         ? { networkMode: network, environment: {} }
         : await companions.start({ ...spec, port: plain.port, allow: egress.allow }, companionImage);
     try {
-      const launch = { ...containerLaunch(spec, runnerImage, environment), image };
-      return await run(
-        await containerOptions(spec, launch, { name, ownerId, network: networkMode, isHeld: egress !== null }),
-        signal,
-      );
+      const given = { ...passedOn.environment, ...(await setByImage(image)), ...environment };
+      const launch = { ...containerLaunch(spec, runnerImage, given), image };
+      const own = { name, ownerId, network: networkMode, isHeld: egress !== null, hasTrust: trust !== null };
+      return await run(await containerOptions(spec, launch, own), signal);
     } catch (error) {
       if (egress !== null) await companions.remove(spec.name);
       throw error;
@@ -235,6 +247,8 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
   async function run(wanted: ContainerCreateOptions, signal: AbortSignal | undefined): Promise<ReplicaHandle> {
     const container = await engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
     try {
+      if (trust !== null)
+        await engine.ask((_, abortSignal) => container.putArchive(trust, { path: TRUST_FOLDER, abortSignal }));
       signal?.throwIfAborted();
       await engine.ask((_, abortSignal) => container.start({ abortSignal }));
       const info = await inspected(container.id);

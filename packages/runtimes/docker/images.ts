@@ -12,6 +12,8 @@ export interface Images {
    * @throws ToolyardError BAD_USER_INPUT when there is no such image for us, UPSTREAM_UNAVAILABLE when the registry or the engine cannot be reached.
    */
   ensure(image: string, signal: AbortSignal | undefined, progress: (reason: string) => void): Promise<string>;
+  /** The variables that an image which is there sets itself, by the name that `ensure` answered. */
+  environmentOf(name: string): Promise<Record<string, string>>;
 }
 
 interface Pull {
@@ -99,6 +101,12 @@ export function createImages(options: {
         }
       }
       return reference.name;
+    },
+    async environmentOf(name) {
+      const { Config } = await engine.ask((docker) => docker.getImage(name).inspect());
+      return Object.fromEntries(
+        (Config.Env ?? []).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+      );
     },
   };
 }

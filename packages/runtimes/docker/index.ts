@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { parseEnvironment } from "@toolyard/service-kit";
 import { z } from "zod";
 import { imageVariables } from "../container/image-variables.ts";
+import { passedOn } from "../container/passed-on.ts";
+import { hostVariables } from "../host/host-variables.ts";
 import type { RuntimeModule } from "../runtime-module.ts";
 
 const variables = {
@@ -12,6 +14,7 @@ const variables = {
   DOCKER_CERT_PATH: z.string().optional().meta({ example: "/etc/docker/certificates" }),
   DOCKER_CONFIG: z.string().optional().meta({ example: "/etc/toolyard/docker" }),
   ...imageVariables,
+  ...hostVariables,
 };
 
 export const docker: RuntimeModule = {
@@ -21,13 +24,14 @@ export const docker: RuntimeModule = {
     const { DOCKER_CONFIG: folder = join(homedir(), ".docker"), DOCKER_CERT_PATH: certificates = folder } = settings;
     return {
       settings,
-      async create({ dataDir, logger, keepEndedMs }) {
+      async create({ dataDir, env: hostEnv, logger, keepEndedMs }) {
         const { createDockerRuntime } = await import("./docker-runtime.ts");
         return createDockerRuntime({
           engine: { url: settings.DOCKER_HOST, certificates: settings.DOCKER_TLS_VERIFY ? certificates : null },
           dataDir,
           imageRegistry: settings.MCP_IMAGE_REGISTRY ?? null,
           runnerImage: settings.MCP_RUNNER_IMAGE ?? null,
+          passedOn: passedOn(settings, hostEnv),
           credentialsFile: join(folder, "config.json"),
           logger,
           keepEndedMs,

@@ -2,6 +2,8 @@ import { existsSync } from "node:fs";
 import { parseEnvironment } from "@toolyard/service-kit";
 import { z } from "zod";
 import { imageVariables } from "../container/image-variables.ts";
+import { passedOn } from "../container/passed-on.ts";
+import { hostVariables } from "../host/host-variables.ts";
 import type { RuntimeModule } from "../runtime-module.ts";
 import type { ClusterCredentials } from "./cluster.ts";
 
@@ -57,6 +59,7 @@ const variables = {
   MCP_REGISTRY_LOGINS: list(DNS_LABEL, "names of Secrets").meta({ example: "registry" }),
   MCP_RUN_AS_USER: z.coerce.number().int().min(1).max(2_147_483_647).optional().meta({ example: "1000" }),
   ...imageVariables,
+  ...hostVariables,
 };
 
 export const kubernetes: RuntimeModule = {
@@ -65,7 +68,7 @@ export const kubernetes: RuntimeModule = {
     const settings = parseEnvironment(variables, env);
     return {
       settings,
-      async create({ dataDir, logger, keepEndedMs }) {
+      async create({ dataDir, env: hostEnv, logger, keepEndedMs }) {
         const { createKubernetesRuntime } = await import("./kubernetes-runtime.ts");
         return createKubernetesRuntime({
           credentials: credentialsOf(settings),
@@ -75,6 +78,7 @@ export const kubernetes: RuntimeModule = {
           dataDir,
           imageRegistry: settings.MCP_IMAGE_REGISTRY ?? null,
           runnerImage: settings.MCP_RUNNER_IMAGE ?? null,
+          passedOn: passedOn(settings, hostEnv),
           placement: {
             nodeSelector: Object.fromEntries(settings.MCP_NODE_SELECTOR.map((label) => label.split("=", 2))),
             tolerations: settings.MCP_TOLERATIONS,

@@ -5,6 +5,7 @@ import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { containerLaunch } from "../container/container-launch.ts";
 import { NOBODY_KNOWS } from "../container/exit-code.ts";
 import { imageReference } from "../container/image-reference.ts";
+import { NOTHING_PASSED_ON, type PassedOn } from "../container/passed-on.ts";
 import { claimFolder } from "../process/ownership.ts";
 import { oneStart } from "../one-start.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
@@ -36,6 +37,8 @@ export interface KubernetesRuntimeOptions {
   /** In which launches that are commands run; null: they do not. */
   runnerImage: string | null;
   placement: PodPlacement;
+  /** @default nothing */
+  passedOn?: PassedOn;
   logger: Logger;
   /** How long what ended and was not forgotten is kept. */
   keepEndedMs: number;
@@ -76,6 +79,7 @@ const HALF_MADE_MS = 600_000;
  */
 export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runtime {
   const { namespace, imageRegistry, runnerImage, placement, logger, keepEndedMs } = options;
+  const { environment, trust } = options.passedOn ?? NOTHING_PASSED_ON;
   const { startTimeoutMs = 600_000, killTimeoutMs = 30_000, answerTimeoutMs = 30_000, now = Date.now } = options;
   const ownerId = options.owner ?? claimFolder(options.dataDir);
   const cluster = createCluster({ credentials: options.credentials, namespace, timeoutMs: answerTimeoutMs });
@@ -220,7 +224,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     signal: AbortSignal | undefined,
     progress: (reason: string) => void,
   ): Promise<ReplicaHandle> {
-    const launch = containerLaunch(spec, runnerImage);
+    const launch = containerLaunch(spec, runnerImage, environment);
     const image = imageReference(launch.image, imageRegistry).name;
     signal?.throwIfAborted();
     await stops.get(spec.name)?.done;
@@ -231,7 +235,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     signal?.throwIfAborted();
     try {
       if (uid === null || deployments.get(name)?.spec?.replicas === 0) {
-        const manifests = manifestsOf(spec, { ...launch, image }, { ownerId, namespace, placement });
+        const manifests = manifestsOf(spec, { ...launch, image }, { ownerId, namespace, placement, trust });
         const begun = (itsUid: string) => made.add((uid = itsUid));
         deployments.put(await objects.make(manifests, begun, signal));
       }

@@ -36,7 +36,7 @@ function made(given: Partial<ReplicaSpec> = {}, placement: Partial<PodPlacement>
     ...given,
   };
   const whole = { nodeSelector: {}, tolerations: [], pullSecrets: [], runAsUser: null, ...placement };
-  const own = { ownerId: "owner", namespace: "mcp-servers", placement: whole };
+  const own = { ownerId: "owner", namespace: "mcp-servers", placement: whole, trust: null };
   const manifests = manifestsOf(spec, containerLaunch(spec, "runner:1"), own);
   const deployment = manifests.deployment({ replicas: 1, endpoint: "http://10.0.0.1:3000" });
   const pod = deployment.spec?.template.spec;

@@ -10,6 +10,8 @@ import type {
 } from "@kubernetes/client-node";
 import type { LaunchOptions } from "@toolyard/launch/launch.ts";
 import type { ContainerLaunch } from "../container/container-launch.ts";
+import { TRUST_FOLDER } from "../container/passed-on.ts";
+import type { Trust } from "../host/trust.ts";
 import { allowanceOf } from "../resources.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import { CONTAINER } from "./pod-state.ts";
@@ -76,9 +78,9 @@ export interface Manifests {
 export function manifestsOf(
   spec: ReplicaSpec,
   launch: ContainerLaunch,
-  own: { ownerId: string; namespace: string; placement: PodPlacement },
+  own: { ownerId: string; namespace: string; placement: PodPlacement; trust: Trust | null },
 ): Manifests {
-  const { ownerId, namespace, placement } = own;
+  const { ownerId, namespace, placement, trust } = own;
   const name = objectName(ownerId, spec.name);
   const labels = {
     ...ownLabels(ownerId),
@@ -89,7 +91,8 @@ export function manifestsOf(
   const metadata = { name, namespace, labels };
   const variables = { PORT: String(launch.port), HOST: "0.0.0.0", ...launch.env };
   const isSecret = secretFinder(spec.secrets);
-  const isHidden = ([, value]: [string, string]): boolean => launch.logKey !== null || isSecret(value);
+  const isHidden = ([, value]: [string, string]): boolean =>
+    launch.logKey !== null || isSecret(value) || HAS_PASSWORD.test(value);
   const entries = Object.entries(variables);
   const hidden = Object.fromEntries(entries.filter(isHidden));
   const shown = Object.fromEntries(entries.filter((entry) => !isHidden(entry)));
@@ -127,8 +130,13 @@ export function manifestsOf(
       capabilities: { drop: ["ALL"] },
     },
     ...probesOf(spec, launch),
-    volumeMounts: [{ name: "tmp", mountPath: "/tmp" }],
+    volumeMounts: [
+      { name: "tmp", mountPath: "/tmp" },
+      ...(trust === null ? [] : [{ name: "trust", mountPath: TRUST_FOLDER, readOnly: true }]),
+    ],
   };
+  const files = Object.keys(trust?.files ?? {});
+  const data = { ...shown, ...trust?.files };
   const user = spec.launch.kind === "image" ? placement.runAsUser : (placement.runAsUser ?? RUNNER_USER);
   return {
     name,
@@ -161,7 +169,12 @@ export function manifestsOf(
               seccompProfile: { type: "RuntimeDefault" },
               ...(user !== null && { runAsNonRoot: true, runAsUser: user, runAsGroup: user }),
             },
-            volumes: [{ name: "tmp", emptyDir: { sizeLimit: `${diskMb}Mi` } }],
+            volumes: [
+              { name: "tmp", emptyDir: { sizeLimit: `${diskMb}Mi` } },
+              ...(trust === null
+                ? []
+                : [{ name: "trust", configMap: { name, items: files.map((file) => ({ key: file, path: file })) } }]),
+            ],
             nodeSelector: placement.nodeSelector,
             // The library has a class of its own for them; the API takes them as they are given.
             tolerations: placement.tolerations,
@@ -182,7 +195,7 @@ export function manifestsOf(
         publishNotReadyAddresses: true,
       },
     },
-    configMap: Object.keys(shown).length === 0 ? null : { apiVersion: "v1", kind: "ConfigMap", metadata, data: shown },
+    configMap: Object.keys(data).length === 0 ? null : { apiVersion: "v1", kind: "ConfigMap", metadata, data },
     secret:
       Object.keys(hidden).length === 0
         ? null
@@ -192,6 +205,8 @@ export function manifestsOf(
 
 /** Of `$(NAME)` in commands and arguments Kubernetes makes the variable's value. */
 const escaped = (text: string): string => text.replaceAll("$(", "$$$$(");
+/** As a registry's URL may have one. */
+const HAS_PASSWORD = /:\/\/[^\s/@]*@/;
 const argumentName = (index: number): string => `TOOLYARD_ARGUMENT_${index}`;
 const cpuOf = (cpus: number): string => `${Math.max(1, Math.round(cpus * 1_000))}m`;
 

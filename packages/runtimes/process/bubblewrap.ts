@@ -21,6 +21,7 @@ interface Confinement {
   /** Shown, read-only, elsewhere. */
   linked: readonly LinkedPath[];
   /** Folders below Toolyard's data. */
+  readable: readonly string[];
   writable: readonly string[];
   /** Files and folders of the host that its launch may write to. */
   writablePaths: readonly string[];
@@ -104,7 +105,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
   const hidden = [...hostPaths.hidden, ...rootOnly.hidden];
 
   return {
-    wrap({ argv, environment, inherited }, { own, startDirectory, shown, linked, writable, writablePaths }) {
+    wrap({ argv, environment, inherited }, { own, startDirectory, shown, linked, readable, writable, writablePaths }) {
       // Never seen by bwrap's own loader, nor on a command line. The file system comes by the same way: without what is
       // handed over, as when Toolyard is killed before it could, there is nothing in the sandbox that could be run.
       const handedOver = [
@@ -138,6 +139,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
         hiders.flatMap(({ args }) => args),
         // After the mounts that show more, before the replica's own.
         ownFolders.flatMap((folder) => ["--tmpfs", folder]),
+        readable.flatMap((path) => ["--ro-bind", path, path]),
         [...writable, ...(home === null ? [own.home] : []), ...writablePaths].flatMap((path) => ["--bind", path, path]),
         // Memory that nobody counts, were it writable.
         ["/dev", ...ownFolders, ...empty].flatMap((path) => (path === home ? [] : ["--remount-ro", path])),

@@ -1,11 +1,10 @@
 import { isAbsolute } from "node:path";
 import { parseEnvironment, prepareCacheDir } from "@toolyard/service-kit";
-import { list } from "@toolyard/service-kit/process/config.ts";
-import { isSecretVariable } from "@toolyard/service-kit/process/part-secrets.ts";
 import { z } from "zod";
+import { hostVariables } from "../host/host-variables.ts";
+import { createTrust } from "../host/trust.ts";
 import type { RuntimeModule } from "../runtime-module.ts";
 import { createProcessRuntime } from "./process-runtime.ts";
-import { DEFAULT_REPLICA_ENV } from "./replica-environment.ts";
 
 const variables = {
   CACHE_DIR: z.string().optional().meta({ example: "/var/cache/toolyard" }),
@@ -13,10 +12,6 @@ const variables = {
     .enum(["auto", "bubblewrap", "none"], "must be auto, bubblewrap or none")
     .default("auto")
     .meta({ example: "auto" }),
-  REPLICA_ENV: list(DEFAULT_REPLICA_ENV, "HTTPS_PROXY,NPM_CONFIG_REGISTRY").refine(
-    (names) => !names.some(isSecretVariable),
-    "may not name secrets of Toolyard itself, which every replica would have: give a launch its own by its env",
-  ),
   REPLICA_PATHS: z
     .string()
     .optional()
@@ -28,6 +23,7 @@ const variables = {
       return z.NEVER;
     })
     .meta({ example: "/srv/notes" }),
+  ...hostVariables,
 };
 
 export const process = {
@@ -45,6 +41,7 @@ export const process = {
           isolation: settings.PROCESS_ISOLATION,
           allowedPaths: settings.REPLICA_PATHS,
           replicaEnv: settings.REPLICA_ENV,
+          trust: settings.EXTRA_CA_FILE === undefined ? null : createTrust(settings.EXTRA_CA_FILE),
           hostEnv,
           log: logger,
           warmUpBridge: true,

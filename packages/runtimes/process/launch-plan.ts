@@ -33,9 +33,16 @@ export interface LaunchPlanner {
   plan(spec: ReplicaSpec, paths: ReplicaPaths, logKey: string, socket: number | null): LaunchPlan;
 }
 
+/** Certificates that replicas trust, in a folder that they see. */
+export interface KeptTrust {
+  folder: string;
+  environment: Readonly<Record<string, string>>;
+}
+
 export interface LaunchPlannerOptions {
   hostEnv: Record<string, string | undefined>;
   replicaEnv: readonly string[];
+  trust: KeptTrust | null;
   /** Absolute path of the bridge's main file; undefined: this project's. */
   bridgeEntry: string | undefined;
   storage: ReplicaStorage;
@@ -45,7 +52,7 @@ export interface LaunchPlannerOptions {
 }
 
 export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanner {
-  const { hostEnv, replicaEnv, bridgeEntry, storage, hostPaths, sandbox, prlimit } = options;
+  const { hostEnv, replicaEnv, trust, bridgeEntry, storage, hostPaths, sandbox, prlimit } = options;
   // In a sandbox everything ends with the bridge.
   const setpriv = sandbox ? null : findOnPath("setpriv", hostEnv["PATH"] ?? "");
 
@@ -65,9 +72,10 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no process of this host.`);
       const temporaryDirectory = sandbox ? "/tmp" : paths.temporary;
       const kept = storage.prepare(spec.userId, spec.replicaId);
+      const own = { ...kept.environment, ...trust?.environment };
       const environment = replicaEnvironment({
-        hostEnv: { ...hostEnv, ...kept.environment, ...(sandbox && { HOME: hostPaths.home ?? kept.home }) },
-        replicaEnv: [...replicaEnv, ...Object.keys(kept.environment)],
+        hostEnv: { ...hostEnv, ...own, ...(sandbox && { HOME: hostPaths.home ?? kept.home }) },
+        replicaEnv: [...replicaEnv, ...Object.keys(own)],
         launchEnv: launch.env,
         temporaryDirectory,
         homeDirectory: paths.work,
@@ -134,6 +142,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         startDirectory,
         shown: granted,
         linked: named.linked,
+        readable: trust === null ? [] : [trust.folder],
         writable: [paths.work, ...kept.folders],
         writablePaths,
       };

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, realpathSync } from "node:fs";
+import { mkdirSync, realpathSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
@@ -11,18 +11,20 @@ import type { Cgroups } from "./cgroups.ts";
 import { claimFolder } from "./ownership.ts";
 import { createHostPaths } from "./host-paths.ts";
 import { createLaunchPlanner } from "./launch-plan.ts";
+import type { KeptTrust } from "./launch-plan.ts";
 import { ROTATE_AT_BYTES } from "./log-file.ts";
 import { createPrlimit } from "./prlimit.ts";
 import { createProcessTable } from "./process-table.ts";
 import type { ProcessTable } from "./process-table.ts";
 import { createReplicaCatalog } from "./replica-catalog.ts";
 import type { Replica } from "./replica-catalog.ts";
-import { DEFAULT_REPLICA_ENV } from "./replica-environment.ts";
 import { wasSpawned } from "./replica-records.ts";
 import { listenForBridge, needsPort } from "./listening-socket.ts";
 import { createReplicaStorage } from "./replica-storage.ts";
 import { exitOf, spawnReplica } from "./spawning.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
+import { DEFAULT_REPLICA_ENV } from "../host/host-variables.ts";
+import type { Trust } from "../host/trust.ts";
 import { processOwner } from "../endpoint/listener.ts";
 import { createTerminator } from "./termination.ts";
 import type { Target } from "./termination.ts";
@@ -38,6 +40,8 @@ export interface ProcessRuntimeOptions {
   isolation?: Isolation;
   /** Names of this host's environment that replicas get besides PATH, HOME, LANG and TZ. @default DEFAULT_REPLICA_ENV */
   replicaEnv?: readonly string[];
+  /** Takes the place of what `hostEnv` says of certificates. @default null: replicas trust what they would on this host */
+  trust?: Trust | null;
   /** This process's environment. */
   hostEnv: Record<string, string | undefined>;
   log: Logger;
@@ -118,6 +122,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const planner = createLaunchPlanner({
     hostEnv,
     replicaEnv,
+    trust: options.trust ? keepTrust(options.trust, join(dataDir, "trust")) : null,
     bridgeEntry,
     storage,
     hostPaths,
@@ -299,6 +304,17 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       await catalog.close();
     },
   };
+}
+
+/** Replicas that are started read its files, and others may be reading them now. */
+function keepTrust({ files, variablesIn }: Trust, folder: string): KeptTrust {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  for (const [name, text] of Object.entries(files)) {
+    const written = join(folder, `${name}.new`);
+    writeFileSync(written, text);
+    renameSync(written, join(folder, name));
+  }
+  return { folder, environment: variablesIn(folder) };
 }
 
 function handleOf({ record }: Replica): ReplicaHandle {

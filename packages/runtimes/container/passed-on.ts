@@ -1,0 +1,38 @@
+import { isAbsolute } from "node:path";
+import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
+import { variablesOf } from "../host/host-variables.ts";
+import { createTrust, type Trust } from "../host/trust.ts";
+
+/** What replicas in containers get of this host, besides their launches. */
+export interface PassedOn {
+  /** What launches and images do not say otherwise. */
+  environment: Readonly<Record<string, string>>;
+  /** Its files are in TRUST_FOLDER. */
+  trust: Trust | null;
+}
+
+export const TRUST_FOLDER = "/etc/toolyard-trust";
+export const NOTHING_PASSED_ON: PassedOn = { environment: {}, trust: null };
+
+/** Of variables only those that mean the same elsewhere: no paths of this host, and no addresses that only it reaches. */
+export function passedOn(
+  settings: { REPLICA_ENV: readonly string[]; EXTRA_CA_FILE?: readonly string[] | undefined },
+  hostEnv: Readonly<Record<string, string | undefined>>,
+): PassedOn {
+  const trust = settings.EXTRA_CA_FILE === undefined ? null : createTrust(settings.EXTRA_CA_FILE);
+  const variables = Object.entries(variablesOf(hostEnv, settings.REPLICA_ENV));
+  const environment = {
+    ...Object.fromEntries(variables.filter(([, value]) => !isAbsolute(value) && !namesThisHost(value))),
+    ...trust?.variablesIn(TRUST_FOLDER),
+  };
+  return { environment, trust };
+}
+
+function namesThisHost(value: string): boolean {
+  const urls = value.match(/[a-z][a-z0-9+.-]*:\/\/[^\s,]+/gi) ?? [`http://${value}`];
+  return urls.some((url) => {
+    const { protocol, hostname = "" } = URL.parse(url) ?? {};
+    const host = hostname.replace(/^\[|\]$/g, "");
+    return protocol === "file:" || host === "localhost" || isLoopback(host);
+  });
+}
