@@ -339,11 +339,11 @@ describe.skipIf(problem !== null)("a replica", () => {
     },
   );
 
-  test("of one user can neither read nor write what another user's fetched", async () => {
+  test("of one deployment can neither read nor write what another's fetched, of the same user or not", async () => {
     await open();
     const [mine, theirs] = await Promise.all(
-      ["ada", "eve"].map(async (userId) => {
-        const spec = { ...(await serving(`of-${userId}`)), userId };
+      ["one", "other"].map(async (deploymentId) => {
+        const spec = { ...(await serving(`of-${deploymentId}`)), deploymentId };
         await harness.runtime.start(spec);
         return spec;
       }),
@@ -380,7 +380,7 @@ describe.skipIf(problem !== null)("a replica", () => {
     }
   });
 
-  test("of the same user has programs of `npx` of its own, and shares the packages that they are made of", async () => {
+  test("of the same deployment has programs of `npx` of its own, and shares the packages that they are made of", async () => {
     await open();
     const [one, two] = [await started("one"), await started("two")];
     const [{ npm_config_cache: first = "" }, { npm_config_cache: second = "" }] = [

@@ -71,7 +71,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
       if (launch.kind === "image" || launch.kind === "remote")
         throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no process of this host.`);
       const temporaryDirectory = sandbox ? "/tmp" : paths.temporary;
-      const kept = storage.prepare(spec.userId, spec.replicaId);
+      const kept = storage.prepare(spec);
       const own = { ...kept.environment, ...trust?.environment };
       const environment = replicaEnvironment({
         hostEnv: { ...hostEnv, ...own, ...(sandbox && { HOME: hostPaths.home ?? kept.home }) },

@@ -26,7 +26,7 @@ export interface Overuse {
   isDiskDue(now: number): boolean;
   /** @param folders Those that it alone writes to @param pids Of its processes */
   ofDisk(record: ReplicaRecord, folders: readonly string[], pids: readonly number[]): Promise<string | null>;
-  /** @param folder The one that all replicas of a user write to */
+  /** @param folder With the caches of a user's deployments */
   ofCache(folder: string): Promise<string | null>;
 }
 
@@ -80,7 +80,7 @@ export function createOveruse(options: { root: string; table: ProcessTable; cgro
     async ofCache(folder) {
       const bytes = await diskUse([folder], MAX_CACHE_MB * MIB);
       if (bytes === Infinity) return "or its user's others keep files where they cannot be counted";
-      return bytes > MAX_CACHE_MB * MIB ? `and its user's others filled a package cache of ${MAX_CACHE_MB} MiB` : null;
+      return bytes > MAX_CACHE_MB * MIB ? `and its user's others filled package caches of ${MAX_CACHE_MB} MiB` : null;
     },
   };
 }

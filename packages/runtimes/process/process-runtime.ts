@@ -157,7 +157,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     const existing = catalog.get(spec.name);
     if (existing && catalog.isAlive(existing)) return handleOf(existing);
     if (existing) await terminator.terminate(catalog.targetOf(existing), () => 0);
-    await catalog.makeRoom(spec.userId);
+    await catalog.makeRoom(spec);
     signal?.throwIfAborted();
     catalog.records.makeFolders(spec.name);
     let replica: Replica | null = null;

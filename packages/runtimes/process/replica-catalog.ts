@@ -44,8 +44,8 @@ export interface ReplicaCatalog {
    * @throws ToolyardError BAD_USER_INPUT when a replica that runs can.
    */
   checkSteady(path: string): void;
-  /** Empties the package cache of a user who filled it, once none of its replicas runs. */
-  makeRoom(userId: string): Promise<void>;
+  /** Removes package caches that are not used any more, and those of a user who filled them, once none of its replicas runs; `next` is about to start. */
+  makeRoom(next: ReplicaSpec): Promise<void>;
   /** About to be spawned; `url` is where it will answer. */
   add(spec: ReplicaSpec, start: Pick<ReplicaRecord, "writablePaths" | "url" | "logKey" | "createdAt">): Replica;
   spawned(replica: Replica, pid: number): void;
@@ -84,7 +84,7 @@ export function createReplicaCatalog(options: {
   log: Logger;
   pollIntervalMs: number;
   logMaxBytes: number;
-  /** Ended replicas that nobody forgot are, after this. */
+  /** Ended replicas that nobody forgot are, after this, and package caches of deployments without any go. */
   keepEndedMs: number;
   now: () => number;
 }): ReplicaCatalog {
@@ -101,7 +101,7 @@ export function createReplicaCatalog(options: {
   const overuse = createOveruse({ root, table, cgroups });
   let measuring = false;
   let restUntil = 0;
-  /** Users whose package cache is to be emptied before their next start. */
+  /** Users whose package caches are to be emptied before their next start. */
   const overfull = new Set<string>();
   /** Replicas that are being killed for what they used, and why: better words than their own last ones. */
   const punished = new WeakMap<Replica, string>();
@@ -268,7 +268,7 @@ export function createReplicaCatalog(options: {
       let excess = await overuse.ofDisk(replica.record, folders, pids);
       if (excess === null) {
         excess = caches.get(userId) ?? null;
-        if (!caches.has(userId)) excess = await overuse.ofCache(storage.sharedFolder(userId));
+        if (!caches.has(userId)) excess = await overuse.ofCache(storage.cachesOf(userId));
         caches.set(userId, excess);
         if (excess !== null) overfull.add(userId);
       }
@@ -322,12 +322,12 @@ export function createReplicaCatalog(options: {
   };
 
   const remove = async (name: string): Promise<void> => {
-    const replicaId = replicas.get(name)?.record.replicaId;
+    const gone = replicas.get(name)?.record;
     replicas.delete(name);
     await records.remove(name);
     // Its lasting storage goes with the last of its records.
-    const isKept = [...replicas.values()].some(({ record }) => record.replicaId === replicaId);
-    if (replicaId !== undefined && !isKept) await storage.remove(replicaId);
+    const isKept = [...replicas.values()].some(({ record }) => record.replicaId === gone?.replicaId);
+    if (gone && !isKept) await storage.remove(gone);
   };
 
   return {
@@ -348,10 +348,13 @@ export function createReplicaCatalog(options: {
         );
       }
     },
-    async makeRoom(userId) {
+    async makeRoom(next) {
+      const { userId } = next;
+      const present = [...replicas.values()].map(({ record }) => record);
+      await storage.removeUnused([...present, next], now() - keepEndedMs);
       if (!overfull.has(userId) || aliveOf(running()).some(({ record }) => record.userId === userId)) return;
       overfull.delete(userId);
-      await removeTree(storage.sharedFolder(userId));
+      await removeTree(storage.cachesOf(userId));
     },
     add(spec, { writablePaths, url, logKey, createdAt }) {
       const { name, replicaId, deploymentId, userId, resources } = spec;

@@ -1,8 +1,20 @@
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+} from "node:fs";
 import { join, relative } from "node:path";
+import type { ReplicaSpec } from "../runtime.ts";
 import { statusOf } from "./paths.ts";
 import { removeTree } from "./tree-removal.ts";
+
+type Whose = Pick<ReplicaSpec, "userId" | "deploymentId" | "replicaId">;
 
 /** The storage that one replica keeps over restarts. */
 interface Kept {
@@ -15,20 +27,21 @@ interface Kept {
 }
 
 /**
- * Home folders and package caches, outside of replicas' own folders because they outlive a process. Replicas of one user
- * never read the cache of another user's: it holds programs. uv locks its cache; npm (before 11.6) does not
- * lock the folder that `npx` installs into, so each replica has its own, and those of one user share only npm's store of
- * packages, which is addressed by content.
+ * Home folders and package caches, outside of replicas' own folders because they outlive a process. Caches hold programs, and whoever writes to one has
+ * a say in what is run from it: each deployment has its own, for all its replicas, which run the same. uv locks its cache; npm (before 11.6) does not
+ * lock the folder that `npx` installs into, so each replica has its own of these.
  */
 export interface ReplicaStorage {
-  /** Makes the folders. `user` is whose deployment it is. */
-  prepare(user: string, replicaId: string): Kept;
+  /** Makes the folders. */
+  prepare(whose: Whose): Kept;
   /** Folders to which only this replica writes. */
   ownFolders(replicaId: string): string[];
-  /** Folders to which all replicas of a user write. */
-  sharedFolder(user: string): string;
-  /** Removes the storage that only this replica uses. */
-  remove(replicaId: string): Promise<void>;
+  /** Where the caches of a user's deployments are. */
+  cachesOf(user: string): string;
+  /** Removes the storage that only this replica uses. Its deployment may be started again, for which the cache stays. */
+  remove(whose: Whose): Promise<void>;
+  /** Removes the caches of deployments that none of `present` belongs to and that were not used since `before` (epoch ms). */
+  removeUnused(present: readonly Whose[], before: number): Promise<void>;
 }
 
 export function createReplicaStorage(options: {
@@ -42,13 +55,16 @@ export function createReplicaStorage(options: {
   const homeOf = (replicaId: string): string => join(homes, folderName(replicaId));
   const cacheOf = (replicaId: string): string => join(caches, "replicas", folderName(replicaId));
   const ownFolders = (replicaId: string): string[] => [homeOf(replicaId), cacheOf(replicaId)];
-  const sharedFolder = (user: string): string => join(caches, "users", folderName(user));
+  const users = join(caches, "users");
+  const cachesOf = (user: string): string => join(users, folderName(user));
+  const sharedFolder = ({ userId, deploymentId }: Whose): string => join(cachesOf(userId), folderName(deploymentId));
   return {
     ownFolders,
-    sharedFolder,
-    prepare(user, replicaId) {
+    cachesOf,
+    prepare(whose) {
+      const { replicaId } = whose;
       const own = cacheOf(replicaId);
-      const shared = sharedFolder(user);
+      const shared = sharedFolder(whose);
       const [home, npm, store] = [homeOf(replicaId), join(own, "npm"), join(shared, "npm")];
       // Where an earlier version had it.
       const earlier = join(own, "home");
@@ -71,10 +87,26 @@ export function createReplicaStorage(options: {
       for (const folder of folders) mkdirSync(folder, { recursive: true, mode: 0o700 });
       // Relative: in a copy it must not lead to the original's.
       linkTo(relative(npm, store), join(npm, "_cacache"));
+      noteUse(shared);
       return { home, environment, folders };
     },
-    async remove(replicaId) {
-      await Promise.all(ownFolders(replicaId).map(removeTree));
+    async remove(whose) {
+      if (statusOf(sharedFolder(whose))) noteUse(sharedFolder(whose));
+      await Promise.all(ownFolders(whose.replicaId).map(removeTree));
+    },
+    async removeUnused(present, before) {
+      const used = new Set(present.flatMap((each) => [cachesOf(each.userId), sharedFolder(each)]));
+      for (const user of foldersIn(users)) {
+        for (const folder of foldersIn(user)) {
+          // An earlier version had one cache for all of a user's replicas.
+          const isUsed = used.has(OF_DEPLOYMENT.test(folder) ? folder : user);
+          if (isUsed || (statusOf(folder)?.mtimeMs ?? 0) >= before) continue;
+          // At once, for a start that prepares it meanwhile.
+          const removed = folder.endsWith(REMOVED) ? folder : folder + REMOVED;
+          if (removed !== folder) renameSync(folder, removed);
+          await removeTree(removed);
+        }
+      }
     },
   };
 }
@@ -84,6 +116,18 @@ function linkTo(target: string, link: string): void {
   if (found?.isSymbolicLink() && readlinkSync(link) !== target) unlinkSync(link);
   else if (found) return;
   symlinkSync(target, link);
+}
+
+const REMOVED = ".removed";
+const OF_DEPLOYMENT = /\/[0-9a-f]{32}(?:\.removed)?$/;
+
+function noteUse(folder: string): void {
+  const now = new Date();
+  utimesSync(folder, now, now);
+}
+
+function foldersIn(folder: string): string[] {
+  return statusOf(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
 }
 
 /** Ids come from other services: whatever is in them, they name one folder. */

@@ -1,0 +1,91 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { globSync, readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, expect, onTestFinished, test } from "vitest";
+import { stopAll } from "./fixtures/stop-all.ts";
+import { openProcessHarness, type ProcessHarness } from "./process-runtime.harness.ts";
+import type { ProcessRuntimeOptions } from "./process/process-runtime.ts";
+import type { ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
+
+/* Packages that replicas fetch: from where, and how often. */
+
+let harness: ProcessHarness;
+afterEach(async () => {
+  await stopAll(harness.runtime, 0);
+  await harness.runtime.close();
+  await harness.close();
+});
+
+/** A registry of npm with the package of the fixtures, and the paths it was asked for. */
+async function openRegistry() {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-registry-"));
+  const archive = join(folder, "package.tgz");
+  execFileSync("tar", ["-czf", archive, "-C", join(import.meta.dirname, "fixtures"), "package"]);
+  const content = readFileSync(archive);
+  await rm(folder, { recursive: true });
+  const integrity = `sha512-${createHash("sha512").update(content).digest("base64")}`;
+  const asked: string[] = [];
+  const server = createServer(({ url = "" }, response) => {
+    asked.push(url);
+    if (url.endsWith(".tgz")) return void response.end(content);
+    const dist = { tarball: `${address}/prints-once.tgz`, integrity };
+    const version = { name: "prints-once", version: "1.0.0", bin: { "prints-once": "prints-once.mjs" }, dist };
+    const whole = { name: "prints-once", "dist-tags": { latest: "1.0.0" }, versions: { "1.0.0": version } };
+    response.setHeader("content-type", "application/json").end(JSON.stringify(whole));
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  onTestFinished(() => server.close().closeAllConnections());
+  return { address, fetched: () => asked.filter((url) => url.endsWith(".tgz")).length };
+}
+
+/** Starts it by `npx`, as a replica that the deployment did not have before; ends it once it runs. */
+async function runOnce(deploymentId: string, registry: string): Promise<void> {
+  const spec = { ...(await harness.fixture(`of-${deploymentId}`, "")), deploymentId };
+  const env = { npm_config_registry: registry, npm_config_update_notifier: "false" };
+  // The fixtures' launches are all of kind "http".
+  const launch = { ...spec.launch, command: "npx", args: ["-y", "prints-once"], env } as ReplicaLaunch;
+  const handle = await harness.runtime.start({ ...spec, launch } as ReplicaSpec);
+  const lines = async () => (await harness.runtime.logs(handle, 20)).map(({ text }) => text).join("\n");
+  await expect.poll(lines, { timeout: 60_000, interval: 50 }).toContain("runs from");
+  await harness.runtime.stop(handle, 0);
+  await harness.runtime.forget(handle);
+}
+
+const open = async (options: Partial<ProcessRuntimeOptions> = {}) =>
+  (harness = await openProcessHarness({ isolation: "none", ...options }));
+/** One for each deployment. */
+const caches = () => globSync(join(harness.dataDir, "cache/users/*/*"));
+
+test("a deployment that is started again fetches nothing again, and has nothing of what another's replicas fetched", async () => {
+  const { address, fetched } = await openRegistry();
+  await open();
+  await runOnce("one", address);
+  expect(fetched()).toBe(1);
+  await runOnce("one", address);
+  expect(fetched()).toBe(1);
+  await runOnce("other", address);
+  expect(fetched()).toBe(2);
+  expect(caches()).toHaveLength(2);
+}, 120_000);
+
+test("the packages of a deployment that has not run for long are removed when another starts", async () => {
+  let passed = 0;
+  await open({ keepEndedMs: 60_000, now: () => Date.now() + passed });
+  const start = async (deploymentId: string) =>
+    harness.runtime.start({ ...(await harness.fixture(deploymentId, "http-server.mjs")), deploymentId });
+  const [gone] = await Promise.all([start("gone"), start("running")]);
+  await harness.runtime.stop(gone, 0);
+  await harness.runtime.forget(gone);
+  await start("new");
+  expect(caches()).toHaveLength(3);
+  passed = 120_000;
+  await start("newer");
+  expect(caches()).toHaveLength(3);
+});
