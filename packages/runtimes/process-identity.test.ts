@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { createCgroups, noCgroups } from "./process/cgroups.ts";
@@ -26,6 +26,8 @@ const hasCgroups = ((): boolean => {
   cgroups.remove(folders);
   return folders.length > 0;
 })();
+
+const { limitsCpus } = createCgroups({ ownerId: `probe-${process.pid}` });
 
 let harness: ProcessHarness;
 afterEach(async () => {
@@ -140,6 +142,49 @@ describe.skipIf(!hasCgroups)("control groups", () => {
     await expect.poll(lines).toContainEqual(expect.stringMatching(/^refused [1-9]\d*$/));
     expect((await harness.processes(spec)).length).toBeLessThan(40);
   });
+});
+
+test.skipIf(!hasCgroups)(
+  "a service to which systemd gave its group has the groups of replicas beside its own, not below",
+  async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const cgroups = createCgroups({ ownerId: claimFolder(harness.dataDir) });
+    const [made = ""] = cgroups.create("probe", { cpus: null, memoryMb: 64, processes: 16, diskMb: 1 });
+    const service = join(dirname(made), `toolyard-probe-${process.pid}.service`);
+    mkdirSync(join(service, "main"), { recursive: true });
+    try {
+      const script = 'echo $$ > "$0/main/cgroup.procs" && exec "$1" "$2"';
+      const fixture = join(import.meta.dirname, "fixtures/prints-groups.ts");
+      const { stdout, stderr } = spawnSync("sh", ["-c", script, service, process.execPath, fixture], {
+        encoding: "utf8",
+      });
+      expect(stderr).toBe("");
+      expect(JSON.parse(stdout)).toContain(join(service, "toolyard-fixture-some"));
+      expect(readdirSync(service)).not.toContain("toolyard-fixture-some");
+    } finally {
+      for (const folder of [join(service, "main"), service]) rmdirSync(folder);
+      cgroups.remove([made]);
+    }
+  },
+);
+
+test.skipIf(!limitsCpus)("a replica has the CPUs that its launch names, and no more", async () => {
+  harness = await openProcessHarness({ isolation: "none" });
+  expect(harness.runtime.capabilities.isolation?.detail).not.toContain("CPUs");
+  const spec = await harness.fixture("busy", "");
+  const launch = { ...spec.launch, command: process.execPath, args: ["-e", "for(;;);"] } as ReplicaLaunch;
+  await harness.runtime.start({ ...spec, launch, resources: { ...spec.resources, cpus: 0.1 } });
+  const groups = createCgroups({ ownerId: claimFolder(harness.dataDir) }).find(spec.name);
+  const held = () =>
+    groups
+      .map((folder) => join(folder, "cpu.stat"))
+      .some((file) => existsSync(file) && /^nr_throttled [1-9]/m.test(readFileSync(file, "utf8")));
+  await expect.poll(held, { timeout: 10_000 }).toBe(true);
+});
+
+test("where the kernel limits no CPUs the runtime says so", async () => {
+  harness = await openProcessHarness({ isolation: "none", cgroups: noCgroups });
+  expect(harness.runtime.capabilities.isolation?.detail).toMatch(/limit of CPUs is not kept/);
 });
 
 const hasPython = spawnSync("python3", ["--version"]).status === 0;

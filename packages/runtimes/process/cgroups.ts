@@ -8,7 +8,7 @@ import {
   rmdirSync,
   writeFileSync,
 } from "node:fs";
-import { basename, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { isWithin } from "./paths.ts";
 import type { Allowance } from "../resources.ts";
@@ -18,6 +18,8 @@ import type { Allowance } from "../resources.ts";
  * its group, whatever it forks, calls itself or has in its environment. `man 7 cgroups`.
  */
 export interface Cgroups {
+  /** Whether the kernel holds replicas to the CPUs that their launches name. */
+  limitsCpus: boolean;
   /** Makes a replica's group; its folders, or none where that cannot be. */
   create(name: string, allowance: Allowance): string[];
   /** Folders that `create` would make for that name, where they are there. */
@@ -41,6 +43,7 @@ export interface Cgroups {
 
 /** Where this host has none to give. */
 export const noCgroups: Cgroups = {
+  limitsCpus: false,
   create: () => [],
   find: () => [],
   names: () => [],
@@ -65,12 +68,21 @@ const LEAF = "processes";
 const MAX_SUBGROUPS = 64;
 /** The kernel's default. */
 const CPU_PERIOD_US = 100_000;
+/** Files of version 2 and version 1. */
+const CPU_LIMIT = "cpu.max";
+const OLD_CPU_LIMIT = "cpu.cfs_quota_us";
+/** Those of version 2 that limit. */
+const CONTROLLERS = ["cpu", "memory", "pids"];
+/** systemd's name of a group that it has given to a service as a whole, with what is below it. */
+const UNIT = /\.(?:service|scope)$/;
 
 export function createCgroups(options: { ownerId: string }): Cgroups {
   const prefix = `toolyard-${options.ownerId}-`;
   const parents = ownGroups();
   const keeper = parents.find(({ kind }) => kind === "unified");
-  const usable = keeper !== undefined && isWritable(keeper.folder);
+  if (keeper !== undefined) handOnLimits(keeper.folder);
+  // Whether a process may be moved from there to below it, and be killed with its group (Linux 5.14).
+  const usable = keeper !== undefined && hasBelow(keeper.folder, (probe) => isWritable(join(probe, "cgroup.kill")));
   const foldersOf = (name: string): string[] =>
     usable
       ? [keeper, ...parents.filter((parent) => parent !== keeper)].map(({ folder }) => join(folder, prefix + name))
@@ -82,6 +94,7 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
     );
 
   return {
+    limitsCpus: usable && parents.some(({ folder }) => hasBelow(folder, hasCpuLimit)),
     create(name, { cpus, memoryMb, processes }) {
       const [first, ...others] = foldersOf(name);
       if (first === undefined || !attempt(() => mkdirSync(first, { recursive: true }))) return [];
@@ -98,8 +111,8 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
         setLimit(join(folder, "memory.limit_in_bytes"), memory);
         if (cpus === null) continue;
         const quota = String(Math.round(cpus * CPU_PERIOD_US));
-        setLimit(join(folder, "cpu.max"), `${quota} ${CPU_PERIOD_US}`);
-        setLimit(join(folder, "cpu.cfs_quota_us"), quota);
+        setLimit(join(folder, CPU_LIMIT), `${quota} ${CPU_PERIOD_US}`);
+        setLimit(join(folder, OLD_CPU_LIMIT), quota);
       }
       return made;
     },
@@ -150,25 +163,43 @@ function ownGroups(): OwnGroup[] {
       const fits =
         kind === "unified" ? type === "cgroup2" : type === "cgroup" && superOptions.split(",").includes(kind);
       if (fits && path !== undefined && isWithin(root, path) && flags.split(",").includes("rw")) {
-        return [{ kind, mount, folder: join(mount, relative(root, path)) }];
+        const folder = join(mount, relative(root, path));
+        // A group of version 2 that has processes hands no limits on: systemd's DelegateSubgroup has it have none.
+        const isDelegated = kind === "unified" && UNIT.test(dirname(folder)) && isWritable(dirname(folder));
+        return [{ kind, mount, folder: isDelegated ? dirname(folder) : folder }];
       }
     }
     return [];
   });
 }
 
-/** Whether a process may be moved from there to below it, and be killed with its group (Linux 5.14). */
-function isWritable(folder: string): boolean {
+/**
+ * In version 2 a group has the limits that the one above hands on. One that has processes itself cannot: it is left as it is, since with some of them
+ * nothing could be moved below it any more ("domain invalid" in cgroups(7)).
+ */
+function handOnLimits(folder: string): void {
+  if (readOrEmpty(join(folder, "cgroup.procs")) !== "") return;
+  const there = readOrEmpty(join(folder, "cgroup.controllers")).trim().split(" ");
+  const wanted = CONTROLLERS.filter((each) => there.includes(each)).map((each) => `+${each}`);
+  if (wanted.length > 0) setLimit(join(folder, "cgroup.subtree_control"), wanted.join(" "));
+}
+
+function isWritable(path: string): boolean {
+  return attempt(() => accessSync(path, constants.W_OK));
+}
+
+const hasCpuLimit = (folder: string): boolean =>
+  [CPU_LIMIT, OLD_CPU_LIMIT].some((file) => isWritable(join(folder, file)));
+
+/** Whether a group can be made below another, into which processes can be moved from there, and which is as it should be. */
+function hasBelow(folder: string, isRight: (group: string) => boolean): boolean {
   const probe = join(folder, `toolyard-probe-${process.pid}`);
-  return attempt(() => {
-    accessSync(join(folder, "cgroup.procs"), constants.W_OK);
-    mkdirSync(probe);
-    try {
-      accessSync(join(probe, "cgroup.kill"), constants.W_OK);
-    } finally {
-      rmdirSync(probe);
-    }
-  });
+  if (!isWritable(join(folder, "cgroup.procs")) || !attempt(() => mkdirSync(probe))) return false;
+  try {
+    return isRight(probe);
+  } finally {
+    rmdirSync(probe);
+  }
 }
 
 function membersBelow(folder: string): number[] | null {

@@ -76,6 +76,7 @@ export interface ProcessRuntimeOptions {
   now?: () => number;
 }
 
+const NO_CPU_LIMITS = "A launch's limit of CPUs is not kept: this host gives Toolyard no control groups that have one.";
 const NAME = /^[a-z0-9-]{1,128}$/;
 
 /**
@@ -228,7 +229,10 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       location: "HOST",
       egress: false,
       adopts: true,
-      isolation: { isolated: sandbox !== null, detail: isolationDetail },
+      isolation: {
+        isolated: sandbox !== null,
+        detail: cgroups.limitsCpus ? isolationDetail : `${isolationDetail} ${NO_CPU_LIMITS}`,
+      },
     },
     needsPort: (launch, host) => launch !== "stdio" || needsPort(host),
 
