@@ -151,7 +151,7 @@ test.each(parts)(
   async (_name, service) => {
     const [script = "", ...args] = service.command ?? [];
     const text = scripts[script] ?? "";
-    expect(text).toContain(".ts");
+    expect(text).toMatch(/\.(?:ts|mjs)\b/);
     const secrets = makeSecrets();
     const credential = join(folder, "proxy-credential");
     const recorded = join(folder, "recorded");
