@@ -77,7 +77,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     credentials: (registry) => credentialsFor(registry, credentialsFile),
     ...(options.tellEveryMs !== undefined && { tellEveryMs: options.tellEveryMs }),
   });
-  const trust = passedOn.trust && archiveOf(passedOn.trust.files);
+  const { trust } = passedOn;
   const labels = ownLabels(ownerId);
   const suffix = ownerId.slice(0, OWNER_LETTERS);
   const network = `toolyard-${suffix}`;
@@ -247,8 +247,10 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
   async function run(wanted: ContainerCreateOptions, signal: AbortSignal | undefined): Promise<ReplicaHandle> {
     const container = await engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
     try {
-      if (trust !== null)
-        await engine.ask((_, abortSignal) => container.putArchive(trust, { path: TRUST_FOLDER, abortSignal }));
+      if (trust !== null) {
+        const archive = await archiveOf(trust.files);
+        await engine.ask((_, abortSignal) => container.putArchive(archive, { path: TRUST_FOLDER, abortSignal }));
+      }
       signal?.throwIfAborted();
       await engine.ask((_, abortSignal) => container.start({ abortSignal }));
       const info = await inspected(container.id);
