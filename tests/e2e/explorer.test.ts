@@ -154,6 +154,16 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
     await expect.poll(() => resultOf(page)).toContain('"slug": "everything"');
   });
 
+  test("has its first query also after a reload that comes when GraphiQL has kept its tabs and not yet their text", async () => {
+    const page = await open(await newContext());
+    await expect.poll(() => page.evaluate("sessionStorage.getItem('graphiql:tabState')")).not.toBe(null);
+    await page.addInitScript("sessionStorage.removeItem('graphiql:query')");
+    await page.reload();
+    await enter(page);
+    await expect.poll(() => resultOf(page)).toContain('"slug": "everything"');
+    expect(await page.getByRole("tab").count()).toBe(2);
+  });
+
   test("takes a token, too, and says when that ends", async () => {
     const page = await open(await newContext());
     await page.getByRole("button", { name: "Use a token" }).click();
@@ -169,7 +179,6 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
 
   test("subscriptions say in words why they are refused, break and are open again", { timeout: 240_000 }, async () => {
     await using restarted = await startToolyard({ env: { SAMPLE: "true" } });
-    const ports = { gateway: Number(new URL(restarted.url).port), proxy: Number(new URL(restarted.proxyUrl).port) };
     const page = await (await browser.newContext()).newPage();
     contexts.push(page.context());
     await page.goto(`${restarted.url}/graphql`);
@@ -194,7 +203,7 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
     await expect
       .poll(() => notice.innerText())
       .toMatch(/^The subscription broke: .+\. It is opened again \(try \d of 6\)/);
-    await using again = await startToolyard({ dataDir: restarted.dataDir, ports });
+    await using again = await restarted.restart();
     await expect
       .poll(() => notice.innerText(), { timeout: 60_000 })
       .toMatch(/^The subscription is open again\. What happened meanwhile was not sent/);

@@ -285,8 +285,7 @@ describe.each([
       return body.text();
     }
 
-    // Once in some twenty loads on a machine with slow memory nothing was shown for a minute: what the page says of itself is told, and it is tried again.
-    test.skipIf(chromiumPath === null)("the page works", { retry: 1 }, async () => {
+    test.skipIf(chromiumPath === null)("the page works", async () => {
       const browser = await openBrowser([HOST]);
       try {
         const page = await browser.newPage({ ignoreHTTPSErrors: true });

@@ -120,6 +120,9 @@ const fetcher = (...operation) => {
   asked += 1;
   return send(...operation);
 };
+// GraphiQL keeps its tabs when they are half a second old, and the open one's text once there is an editor, which on a slow machine is later: reloaded
+// in between, it would open a tab without a text.
+if (sessionStorage.getItem("graphiql:query") === null) sessionStorage.removeItem("graphiql:tabState");
 container.textContent = "";
 ReactDOM.createRoot(container).render(
   React.createElement(
