@@ -8,6 +8,7 @@ export default defineConfig({
   test: {
     pool: "forks",
     exclude: [...configDefaults.exclude, ...filesLeftOut()],
+    globalSetup: [join(import.meta.dirname, "packages/testing/temporary-folder.ts")],
     // @apollo/gateway reports to Apollo without it.
     env: { APOLLO_TELEMETRY_DISABLED: "true" },
     // More than CI has cores: end-to-end tests mostly wait, for less than half of one each.

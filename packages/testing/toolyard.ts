@@ -23,13 +23,17 @@ export interface RunningToolyard {
   stop(): Promise<number | null>;
   /** SIGKILL to its main process only; in distributed mode to all of its parts that are no proxy. */
   kill(): Promise<void>;
+  /** Starts it again after its end, on the same data and ports. The data is removed at the end of that one, where this one would have removed it. */
+  restart(): Promise<RunningToolyard>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 export interface ToolyardOptions {
   env?: Record<string, string>;
-  /** An existing DATA_DIR to start on, kept afterwards; else a new one, removed at the end. */
+  /** An existing DATA_DIR to start on; else a new one. */
   dataDir?: string;
+  /** Whether that is there at the end. @default where it was given */
+  keepsData?: boolean;
   /** The same ports as before. */
   ports?: { gateway: number; proxy: number };
   /** What is started; what the mode says unless given. */
@@ -64,6 +68,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
+      TMPDIR: tmpdir(),
       PORT: String(ports.gateway),
       PROXY_PORT: String(ports.proxy),
       MCP_PORT_RANGE: `${replicaPorts.first}-${replicaPorts.last}`,
@@ -87,8 +92,9 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
       done(code);
     }),
   );
+  const { keepsData = options.dataDir !== undefined } = options;
   const remove = async () => {
-    if (options.dataDir !== undefined) return;
+    if (keepsData) return;
     if (distributed) await (await serverData()).dropServerData(dataDir);
     await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
@@ -124,6 +130,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
       for (const pid of parts) process.kill(pid, "SIGKILL");
       await ended;
     },
+    restart: () => startToolyard({ ...options, dataDir, ports, keepsData }),
     async [Symbol.asyncDispose]() {
       await stop();
       await remove();

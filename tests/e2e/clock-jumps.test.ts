@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { mkdtempDisposable, readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectMcp, eventually, graphqlClient, logIn, processesWith } from "@toolyard/testing";
 import { noShiftedClock, shiftedByFile, signed } from "@toolyard/testing/shifted-clock.ts";
@@ -24,7 +25,8 @@ describeOnShiftedClock(() => {
     "go on when it jumps an hour forward, and an hour back: logins, writes, calls, tasks, restarts, streams and revocations",
     { timeout: 240_000 },
     async () => {
-      const shift = join(process.env["TMPDIR"] ?? "/tmp", `toolyard-clock-${process.pid}`);
+      await using folder = await mkdtempDisposable(join(tmpdir(), "toolyard-clock-"));
+      const shift = join(folder.path, "shift");
       // Of hosts of their own.
       const others = { identity: `${shift}-identity`, tools: `${shift}-tools` };
       const set = (file: string, seconds: number) => writeFileSync(file, signed(seconds));

@@ -363,8 +363,6 @@ describe("over the gateway's end", () => {
   const EVENTS = 1_000;
 
   test(`${EVENTS} events come once each and in order, although the gateway is killed between them`, async () => {
-    const { dataDir, url, proxyUrl } = toolyard;
-    const ports = { gateway: Number(new URL(url).port), proxy: Number(new URL(proxyUrl).port) };
     const { messages, of, source } = listen({ topics: "tool,task" });
     const socket = connect();
     await socket.opened;
@@ -381,7 +379,7 @@ describe("over the gateway's end", () => {
     await toolyard.kill();
     await writing;
     expect((await socket.closed)[0]).toBe(1006);
-    toolyard = await startToolyard({ dataDir, ports });
+    toolyard = await toolyard.restart();
     await create(EVENTS - of("tool").length);
     const last = await createTool();
     await analyze(last.id);

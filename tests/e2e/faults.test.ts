@@ -152,20 +152,13 @@ test("kill -9 of standalone: what was acknowledged is there after the next start
   );
   const calls = keepCalling();
   await eventually("calls", () => calls.answered() > 2);
-  const { url, proxyUrl, dataDir } = toolyard;
+  const { url, dataDir } = toolyard;
   await toolyard.kill();
   await calls.stop();
   await eventually("the end of the proxy, whose parent is gone", async () => (await pidsOf("proxy")).length === 0);
 
-  const ports = { gateway: Number(new URL(url).port), proxy: Number(new URL(proxyUrl).port) };
-  const restarted = await startToolyard({ dataDir, ports });
-  toolyard = {
-    ...restarted,
-    async [Symbol.asyncDispose]() {
-      await restarted.stop();
-    },
-  };
-  token = await logIn(url, "admin", restarted.adminPassword);
+  toolyard = await toolyard.restart();
+  token = await logIn(url, "admin", toolyard.adminPassword);
   await untilServing();
   expect((await pidsOf("bridge")).length).toBe(1);
   const again = graphqlClient(url, token);

@@ -695,19 +695,11 @@ describe("Idempotency-Key", () => {
     const key = randomUUID();
     const sent = keyed(key, { body: { name: "kept", scopes: ["READ"] } });
     const first = await send("CreateApiKey", sent);
-    const { gateway, proxy } = {
-      gateway: Number(new URL(toolyard.url).port),
-      proxy: Number(new URL(toolyard.proxyUrl).port),
-    };
     const { dataDir } = toolyard;
     await toolyard.kill();
     for (const file of (await readdir(dataDir)).filter((name) => name.startsWith("idempotency.sqlite")))
       expect((await readFile(`${dataDir}/${file}`)).includes(String(first.body["secret"]))).toBe(false);
-    const { adminPassword } = toolyard;
-    toolyard = {
-      ...(await startToolyard({ dataDir, ports: { gateway, proxy }, env: { RATE_LIMIT_ENABLED: "false" } })),
-      adminPassword,
-    };
+    toolyard = await toolyard.restart();
     const again = await send("CreateApiKey", sent);
     expect(again.body).toEqual(first.body);
     expect(again.headers.get("idempotency-replayed")).toBe("true");
