@@ -1,4 +1,5 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import {
   copyFileSync,
   existsSync,
@@ -14,9 +15,12 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { Agent, request, type Dispatcher } from "undici";
+import { eventually } from "./eventually.ts";
+import { canConnect } from "./ports.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const host = process.env["TEST_DOCKER_HOST"] ?? "";
+const socketPath = host.replace(/^unix:\/\//, "");
 const engineImage = process.env["TEST_DOCKER_BASE_IMAGE"] ?? "";
 
 const HEALTH_CHECK_MS = 500;
@@ -40,8 +44,58 @@ export interface ContainerEngine {
   close(): Promise<void>;
 }
 
+/** A second process that serves the API of TEST_DOCKER_HOST's engine, on the same containers. */
+export interface EngineService {
+  /** For DOCKER_HOST. */
+  readonly host: string;
+  /** kill -9, then another one. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Null where the engine is not Podman with its configuration beside its socket. */
+export async function startEngineService(): Promise<EngineService | null> {
+  const beside = dirname(socketPath);
+  const configuration = {
+    CONTAINERS_CONF: join(beside, "containers.conf"),
+    CONTAINERS_STORAGE_CONF: join(beside, "storage.conf"),
+  };
+  if (!Object.values(configuration).every((path) => existsSync(path))) return null;
+  // Podman's monitors write where they are started.
+  const folder = mkdtempSync(join(tmpdir(), "toolyard-engine-"));
+  const own = join(folder, "podman.sock");
+  let child: ChildProcess | null = null;
+  async function start(): Promise<void> {
+    rmSync(own, { force: true });
+    child = spawn("podman", ["system", "service", "--time=0", `unix://${own}`], {
+      cwd: folder,
+      env: { ...process.env, ...configuration },
+      stdio: "ignore",
+    });
+    await eventually("an engine that answers", () => canConnect(own));
+  }
+  async function kill(): Promise<void> {
+    if (child === null) return;
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+  }
+  await start();
+  return {
+    host: `unix://${own}`,
+    async restart() {
+      await kill();
+      await start();
+    },
+    async stop() {
+      await kill();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
 export function openContainerEngine(): ContainerEngine {
-  const connect = { socketPath: host.replace(/^unix:\/\//, "") };
+  const connect = { socketPath };
   const dispatcher = new Agent({ connect, bodyTimeout: 0, headersTimeout: 0 });
 
   const send = (method: Dispatcher.HttpMethod, path: string, body?: string | Readable, type = "application/json") =>

@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readlink } from "node:fs/promises";
 import { once } from "node:events";
 import { WebSocket } from "ws";
 import { eventually } from "./eventually.ts";
@@ -7,7 +7,8 @@ import { eventually } from "./eventually.ts";
 export interface Held {
   /** Timers that are still to fire, also those that keep no process alive. */
   timers: number;
-  descriptors: number;
+  /** How many there are of each kind: a file's path, or `socket`, `pipe` and such. */
+  descriptors: Record<string, number>;
   /** Bytes of the heap and outside it. */
   memory: number;
 }
@@ -79,8 +80,16 @@ export async function inspectProcess(pid: number, output: () => string): Promise
     async held() {
       await send("HeapProfiler.collectGarbage");
       const memory = await evaluate<number>("(({ heapUsed, external }) => heapUsed + external)(process.memoryUsage())");
-      return { timers: await timers(), descriptors: (await readdir(`/proc/${pid}/fd`)).length, memory };
+      return { timers: await timers(), descriptors: await descriptorsOf(pid), memory };
     },
     close: () => socket.terminate(),
   };
+}
+
+async function descriptorsOf(pid: number): Promise<Record<string, number>> {
+  const folder = `/proc/${pid}/fd`;
+  const paths = (await readdir(folder)).map((name) => readlink(`${folder}/${name}`).catch(() => "")); // closed meanwhile
+  // As in `socket:[4026531840]`.
+  const kinds = (await Promise.all(paths)).map((path) => path.replace(/:\[\d+\]$/, ""));
+  return Object.fromEntries([...Map.groupBy(kinds, (kind) => kind)].map(([kind, all]) => [kind, all.length]));
 }

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type Server } from "node:net";
+import { connect, createServer, type Server } from "node:net";
 import { networkInterfaces } from "node:os";
 
 /**
@@ -74,4 +74,17 @@ export function ownAddress(): string {
     .flatMap((each) => each ?? [])
     .flatMap(({ internal, family, address: each }) => (internal || family !== "IPv4" ? [] : [each]));
   return address;
+}
+
+/** Whether anything listens there. @param at A port of 127.0.0.1, or a socket's path */
+export async function canConnect(at: number | string): Promise<boolean> {
+  const socket = typeof at === "number" ? connect(at, "127.0.0.1") : connect(at);
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
 }

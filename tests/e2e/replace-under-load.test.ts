@@ -1,26 +1,40 @@
 import { randomUUID } from "node:crypto";
+import { mkdtempDisposable, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   connectMcp,
   eventually,
   graphqlClient,
   logIn,
+  processesWith,
   startToolyard,
   type McpClient,
   type McpEra,
   type RunningToolyard,
 } from "@toolyard/testing";
 import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
+import { isSoak } from "@toolyard/testing/mode.ts";
 import { createClient, type Client } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 
-/* A tool is deployed again while it is called: no call fails, and none is carried out twice. */
+/*
+ * A tool is deployed again while it is called: no call fails, and none is carried out twice, also when the replica that it leaves is killed meanwhile:
+ * calls that it has then may fail, and say why. The servers count.
+ */
 
 const IMAGE = "localhost/toolyard-replaced-test:1";
 const EVERY_MS = 20;
+/** Of each so many calls one takes some time, so that some are always under way. */
+const SLOW_EVERY = 5;
+const SLOW_MS = 150;
+/** What the proxy says to calls of a replica that is killed, and the SDK of a connection that is refused until there is another one. */
+const SAID =
+  /ended the connection before it answered|cannot be reached|No replica of .+ is ready|answered the probe with HTTP 503/;
 const server = join(import.meta.dirname, "fixtures/noted.mjs");
-const program = { command: process.execPath, args: [server] };
+/** How many replicas are left, and how. */
+const ENDS = isSoak ? (["drained", "killed", "drained", "killed"] as const) : (["drained", "killed"] as const);
 
 let engine: ContainerEngine | null = null;
 let toolyard: RunningToolyard;
@@ -30,7 +44,7 @@ const query = <Data>(text: string, variables: object) =>
   graphqlClient(toolyard.url, token).query<Data>(text, { ...variables });
 
 beforeAll(async () => {
-  if (noContainers === null) {
+  if (isSoak && noContainers === null) {
     engine = openContainerEngine();
     await engine.buildOfFiles(IMAGE, { "/server.mjs": server });
   }
@@ -57,45 +71,90 @@ afterAll(async () => {
 /** One client for all calls, as programs have it; it begins a new session where it is told that its own is gone, as the protocol says. */
 function createCaller(era: McpEra, url: string) {
   let client: Promise<McpClient> | null = null;
-  const connected = () => (client ??= connectMcp(era, url, token));
+  const connected = () => {
+    client ??= connectMcp(era, url, token);
+    const asked = client;
+    asked.catch(() => client === asked && (client = null));
+    return asked;
+  };
   return {
-    async note(id: string): Promise<string> {
+    async call(id: string, name = "note"): Promise<string> {
       const used = connected();
+      const args = { id, ms: SLOW_MS };
       try {
-        return await (await used).callTool("note", { id });
+        return await (await used).callTool(name, args);
       } catch (error) {
-        if (!/\b404\b|session/i.test(String(error))) throw error;
+        // Then nothing was carried out.
+        if (!/no such session/i.test(String(error))) throw error;
         // Others may have begun one meanwhile.
         if (client === used) client = null;
-        return (await connected()).callTool("note", { id });
+        return (await connected()).callTool(name, args);
       }
     },
     close: async () => (await client)?.close(),
   };
 }
 
+/** The containers of this Toolyard, by the ids of the engine. */
+async function containersNow(): Promise<string[]> {
+  if (engine === null) return [];
+  const { ownerId } = JSON.parse(await readFile(join(toolyard.dataDir, "owner"), "utf8")) as { ownerId: string };
+  const filters = encodeURIComponent(JSON.stringify({ label: [`dev.toolyard.owner=${ownerId}`] }));
+  return (await engine.ask<{ Id: string }[]>("GET", `/containers/json?filters=${filters}`)).map(({ Id }) => Id);
+}
+/** What runs of replicas now. @returns kills it */
+async function replicasNow(): Promise<() => Promise<void>> {
+  const [pids, containers] = [await processesWith(join(toolyard.dataDir, "replicas")), await containersNow()];
+  return async () => {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended.
+      }
+    }
+    for (const id of containers) await engine?.ask("POST", `/containers/${id}/kill?signal=KILL`).catch(() => undefined); // it has ended
+  };
+}
+
+const program = (noted: string) => ({
+  command: process.execPath,
+  args: [server],
+  env: [{ name: "NOTED", value: join(noted, "calls") }],
+  writablePaths: [noted],
+});
+
 describe.each([
-  ["a server on stdio", { stdio: program }],
-  ["a server on HTTP", { http: program }],
-  [
-    `a container${noContainers === null ? "" : ` (skipped: ${noContainers})`}`,
-    { image: { image: IMAGE, args: ["node", "/server.mjs"], port: 8080 } },
-  ],
-] as const)("%s", (name, launch) => {
-  test.skipIf("image" in launch && noContainers !== null)(
+  ["a server on stdio", (noted: string) => ({ stdio: program(noted) })],
+  ...(isSoak
+    ? ([
+        ["a server on HTTP", (noted: string) => ({ http: program(noted) })],
+        [
+          `a container${noContainers === null ? "" : ` (skipped: ${noContainers})`}`,
+          () => ({ image: { image: IMAGE, args: ["node", "/server.mjs"], port: 8080 } }),
+        ],
+      ] as const)
+    : []),
+] as const)("%s", (name, launchOf) => {
+  const isContainer = name.startsWith("a container");
+  test.skipIf(isContainer && noContainers !== null)(
     "is replaced under 50 calls a second of both eras",
     { timeout: 240_000 },
     async () => {
+      await using folder = await mkdtempDisposable(join(tmpdir(), "toolyard-replaced-"));
+      await writeFile(join(folder.path, "calls"), "");
       const { createTool: tool } = await query<{ createTool: { id: string; slug: string } }>(
         "mutation ($input: CreateToolInput!) { createTool(input: $input) { id slug } }",
-        { input: { name: `Replaced ${name.slice(0, 18)}`, description: "", launch } },
+        { input: { name: `Replaced ${name.slice(0, 18)}`, description: "", launch: launchOf(folder.path) } },
       );
-      /** How often the servers carried out each call. */
-      const noted = new Map<string, number>();
+      const printed: string[] = [];
+      /** The calls that the servers have carried out, in order: of a container by what it has printed. */
+      const notedNow = async () =>
+        isContainer ? printed : (await readFile(join(folder.path, "calls"), "utf8")).split("\n").slice(0, -1);
       const look = async (id: string) =>
         (
-          await query<{ deployment: { status: string; health: string } }>(
-            "query ($id: ID!) { deployment(id: $id) { status health } }",
+          await query<{ deployment: { status: string; health: string; replicas: { phase: string }[] } }>(
+            "query ($id: ID!) { deployment(id: $id) { status health replicas { phase } } }",
             { id },
           )
         ).deployment;
@@ -104,41 +163,41 @@ describe.each([
           "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id mcpUrl } }",
           { input: { toolId: tool.id } },
         );
+        if (isContainer) follow(deployTool.id);
+        return deployTool;
+      };
+      function follow(id: string): void {
         const lines = "subscription ($id: ID!) { deploymentLogs(deploymentId: $id) { text } }";
         sockets.subscribe<{ deploymentLogs: { text: string } }>(
-          { query: lines, variables: { id: deployTool.id } },
+          { query: lines, variables: { id } },
           {
             next({ data }) {
-              const id = /noted (\S+)/.exec(data?.deploymentLogs.text ?? "")?.[1];
-              if (id !== undefined) noted.set(id, (noted.get(id) ?? 0) + 1);
+              const noted = /noted (\S+)/.exec(data?.deploymentLogs.text ?? "")?.[1];
+              if (noted !== undefined) printed.push(noted);
             },
             error: () => undefined, // the socket is closed at the end
             complete: () => undefined,
           },
         );
-        await eventually("HEALTHY", async () => (await look(deployTool.id)).health === "HEALTHY");
-        return deployTool;
-      };
+      }
+      const untilHealthy = (id: string) => eventually("HEALTHY", async () => (await look(id)).health === "HEALTHY");
 
       let running = await deploy();
+      await untilHealthy(running.id);
       const callers = (["v2-stateless", "v2-sessions"] as const).map((era) => createCaller(era, running.mcpUrl));
-      for (const caller of callers) await eventually("the route", () => caller.note("first").catch(() => null));
+      for (const caller of callers) await eventually("the route", () => caller.call("first").catch(() => null));
       const answered = new Set<string>();
-      const failed: string[] = [];
+      const failed = new Map<string, string>();
       const calls: Promise<void>[] = [];
       const load = setInterval(() => {
-        const caller = callers[calls.length % callers.length];
+        const caller = callers[calls.length % callers.length] ?? expect.fail();
         const id = randomUUID();
-        calls.push(
-          (async () => {
-            try {
-              if ((await caller?.note(id)) === id) answered.add(id);
-              else failed.push("another answer");
-            } catch (error) {
-              failed.push(String(error));
-            }
-          })(),
+        const asked = caller.call(id, calls.length % SLOW_EVERY === 0 ? "wait" : "note");
+        const noteEnd = asked.then(
+          (answer) => void (answer === id ? answered.add(id) : failed.set(id, `another answer: ${answer}`)),
+          (error: unknown) => void failed.set(id, String(error)),
         );
+        calls.push(noteEnd);
       }, EVERY_MS);
       const more = async () => {
         const before = answered.size;
@@ -146,10 +205,20 @@ describe.each([
       };
       try {
         await more();
-        for (let times = 0; times < 2; times++) {
+        for (const end of ENDS) {
           const replaced = running;
+          const before = failed.size;
+          const kill = await replicasNow();
           running = await deploy();
+          if (end === "killed") {
+            await eventually("READY", async () =>
+              (await look(running.id)).replicas.some(({ phase }) => phase === "READY"),
+            );
+            await kill();
+          }
+          await untilHealthy(running.id);
           await eventually("the end of the replaced one", async () => (await look(replaced.id)).status === "STOPPED");
+          if (end === "drained") expect([...failed.values()].slice(before)).toEqual([]);
           await more();
         }
       } finally {
@@ -157,10 +226,14 @@ describe.each([
         await Promise.all(calls);
         for (const caller of callers) await caller.close();
       }
-      expect(failed).toEqual([]);
-      await expect.poll(() => [...answered].filter((id) => !noted.has(id))).toEqual([]);
-      noted.delete("first");
-      expect([...noted].filter(([, times]) => times !== 1)).toEqual([]);
+      expect([...failed.values()].filter((message) => !SAID.test(message))).toEqual([]);
+      const missing = async () => {
+        const noted = new Set(await notedNow());
+        return [...answered].filter((id) => !noted.has(id));
+      };
+      await expect.poll(missing).toEqual([]);
+      const noted = (await notedNow()).filter((id) => id !== "first");
+      expect(noted.length).toBe(new Set(noted).size);
       await query("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: running.id });
     },
   );
