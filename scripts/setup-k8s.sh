@@ -58,12 +58,14 @@ spec:
     - from:
         - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: $home}}$elsewhere
 ---
-# Replicas reach what is not the node's own, such as a cloud's credentials.
+# Replicas reach what is not the node's own, such as a cloud's credentials. Those with an egress list have a policy of their own.
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: replicas-reach-no-node, namespace: $namespace}
 spec:
-  podSelector: {matchLabels: {app.kubernetes.io/managed-by: toolyard}}
+  podSelector:
+    matchLabels: {app.kubernetes.io/managed-by: toolyard}
+    matchExpressions: [{key: toolyard.dev/egress, operator: DoesNotExist}]
   policyTypes: [Egress]
   egress:
 $(sed "s/^/    /" "$shared/replica-egress.yaml")

@@ -62,6 +62,7 @@ export async function openKubernetesHarness(
       dataDir,
       imageRegistry: null,
       runnerImage: null,
+      keepsPolicies: false,
       placement: { nodeSelector: {}, tolerations: [], pullSecrets: [], runAsUser: null },
       logger: createLogger({ level: "error", name: "runtime" }),
       keepEndedMs: 60_000,

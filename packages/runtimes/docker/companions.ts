@@ -1,7 +1,7 @@
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import type { ContainerCreateOptions } from "dockerode";
-import type { RefusalReport } from "../egress/refusal-reports.ts";
+import { EGRESS_PROGRAM, proxyVariables, reportOf, toRefusedLine } from "../egress/replica-side.ts";
 import type { ReplicaLogLine } from "../runtime.ts";
 import { CONFINED, LABELS, logConfig, publishedAt } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
@@ -40,8 +40,6 @@ interface Surroundings {
   environment: Record<string, string>;
 }
 
-/** In the runner image, where the Dockerfile puts it. */
-const PROGRAM = "/opt/toolyard/packages/runtimes/egress/main.ts";
 const SOCKETS = "/run/toolyard";
 const PROXY_PORTS = [3128, 3129];
 const MEMORY_BYTES = 128 * 1_048_576;
@@ -134,7 +132,7 @@ export function createCompanions(options: {
         name: `${nameOf(name)}-${side}`,
         Image: image,
         Entrypoint: ["node"],
-        Cmd: [PROGRAM, side, `--folder=${SOCKETS}`, `--server=${port}`, ...args],
+        Cmd: [EGRESS_PROGRAM, side, `--folder=${SOCKETS}`, `--server=${port}`, ...args],
         WorkingDir: "/",
         Labels: { ...labels, [LABELS.companionOf]: name, [LABELS.deployment]: deploymentId },
       });
@@ -222,34 +220,3 @@ export function createCompanions(options: {
 }
 
 const READY = JSON.stringify({ ready: true });
-
-function reportOf(text: string): RefusalReport | null {
-  // The program prints nothing but such, and its own failures; the engine may have dropped a part of a line.
-  return /^\{"refused":"[^"\\]*","count":\d+\}$/.test(text) ? (JSON.parse(text) as RefusalReport) : null;
-}
-
-function toRefusedLine({ at, text }: ReplicaLogLine): ReplicaLogLine[] {
-  const report = reportOf(text);
-  if (report === null) return [];
-  const times = report.count === 1 ? "" : `, ${report.count} times more`;
-  return [
-    { at, stream: "SYSTEM", text: `${report.refused} was refused${times}: it is not in the launch's egress list` },
-  ];
-}
-
-/** By them programs find a forward proxy. */
-function proxyVariables(url: string): Record<string, string> {
-  const direct = "localhost,127.0.0.1,::1";
-  return {
-    HTTP_PROXY: url,
-    http_proxy: url,
-    HTTPS_PROXY: url,
-    https_proxy: url,
-    ALL_PROXY: url,
-    all_proxy: url,
-    NO_PROXY: direct,
-    no_proxy: direct,
-    // Node's own fetch and agents, from 24 on.
-    NODE_USE_ENV_PROXY: "1",
-  };
-}

@@ -5,6 +5,7 @@ import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import { claimFolder } from "../process/ownership.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
+import { joined } from "../joined.ts";
 import { oneStart } from "../one-start.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { NOBODY_KNOWS } from "../container/exit-code.ts";
@@ -19,7 +20,6 @@ import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";
 import { createImages } from "./images.ts";
-import { joined } from "./joined.ts";
 import { credentialsFor } from "./registry-credentials.ts";
 
 export interface DockerRuntimeOptions {

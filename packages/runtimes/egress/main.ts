@@ -1,7 +1,7 @@
 /**
  * Of a replica that may reach some hosts only: the processes that connect it with the world. It is in a network of its own, in which there is
  * nothing but `inside`; `outside` has the forward proxy, and takes calls for the replica. Between them are Unix sockets in a folder that the replica
- * does not see.
+ * does not see. Where the network itself lets it reach nothing but a forward proxy, that is `alone`.
  */
 import { once } from "node:events";
 import { rmSync } from "node:fs";
@@ -40,14 +40,19 @@ if (side === "inside") {
   await listen(createRelay({ path: outward }), { host: "127.0.0.1", port: Number(proxy) });
   await listen(createRelay({ host: "127.0.0.1", port: Number(server) }), { path: inward });
 } else if (side === "outside") {
-  const forward = createForwardProxy({ list: createEgressList(allow), onRefused: createRefusalReports(tell) });
-  await listen(forward, { path: outward });
+  await listen(forwardProxy(), { path: outward });
   await listen(createRelay({ path: inward }), { host: "0.0.0.0", port: Number(server) });
   while (!(await answers(inward))) await delay(LOOK_MS);
   tell({ ready: true });
-} else throw new Error("Say which side it is: inside or outside.");
+} else if (side === "alone") {
+  await listen(forwardProxy(), { port: Number(proxy) });
+} else throw new Error("Say which side it is: inside, outside or alone.");
 
-async function listen(on: Server, at: { path: string } | { host: string; port: number }): Promise<void> {
+function forwardProxy(): Server {
+  return createForwardProxy({ list: createEgressList(allow), onRefused: createRefusalReports(tell) });
+}
+
+async function listen(on: Server, at: { path: string } | { host?: string; port: number }): Promise<void> {
   on.maxConnections = MAX_CONNECTIONS;
   if ("path" in at) rmSync(at.path, { force: true });
   await once(on.listen(at), "listening");

@@ -8,6 +8,7 @@ import {
   AppsV1Api,
   CoreV1Api,
   KubeConfig,
+  NetworkingV1Api,
   Observable,
   PatchStrategy,
   type ConfigurationOptions,
@@ -27,6 +28,7 @@ export type ClusterCredentials =
 export interface Api {
   core: CoreV1Api;
   apps: AppsV1Api;
+  networking: NetworkingV1Api;
 }
 
 type Options = ConfigurationOptions;
@@ -156,6 +158,7 @@ function connect(credentials: ClusterCredentials): Connection {
       config,
       core: config.makeApiClient(CoreV1Api),
       apps: config.makeApiClient(AppsV1Api),
+      networking: config.makeApiClient(NetworkingV1Api),
       dispatcher: undefined,
     };
   } catch (error) {

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { parseEnvironment } from "@toolyard/service-kit";
+import { flag } from "@toolyard/service-kit/process/config.ts";
 import { z } from "zod";
 import { imageVariables } from "../container/image-variables.ts";
 import { passedOn } from "../container/passed-on.ts";
@@ -57,6 +58,7 @@ const variables = {
     })
     .meta({ example: '[{"key":"mcp","operator":"Exists"}]' }),
   MCP_REGISTRY_LOGINS: list(DNS_LABEL, "names of Secrets").meta({ example: "registry" }),
+  MCP_NETWORK_POLICY_ENFORCED: flag(false),
   MCP_RUN_AS_USER: z.coerce.number().int().min(1).max(2_147_483_647).optional().meta({ example: "1000" }),
   ...imageVariables,
   ...hostVariables,
@@ -79,6 +81,7 @@ export const kubernetes: RuntimeModule = {
           imageRegistry: settings.MCP_IMAGE_REGISTRY ?? null,
           runnerImage: settings.MCP_RUNNER_IMAGE ?? null,
           passedOn: passedOn(settings, hostEnv),
+          keepsPolicies: settings.MCP_NETWORK_POLICY_ENFORCED,
           placement: {
             nodeSelector: Object.fromEntries(settings.MCP_NODE_SELECTOR.map((label) => label.split("=", 2))),
             tolerations: settings.MCP_TOLERATIONS,

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { V1Deployment, V1Pod } from "@kubernetes/client-node";
 import { messageOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
@@ -7,9 +6,13 @@ import { NOBODY_KNOWS } from "../container/exit-code.ts";
 import { imageReference } from "../container/image-reference.ts";
 import { NOTHING_PASSED_ON, type PassedOn } from "../container/passed-on.ts";
 import { claimFolder } from "../process/ownership.ts";
+import { proxyVariables } from "../egress/replica-side.ts";
+import { joined } from "../joined.ts";
 import { oneStart } from "../one-start.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { ClusterRefusal, createCluster, type ClusterCredentials } from "./cluster.ts";
+import { CANNOT_HOLD, createEgressWatch, isAvailable, requireClosed, runningPod } from "./egress.ts";
+import { egressName, PROXY_URL } from "./egress-manifests.ts";
 import {
   ANNOTATIONS,
   GRACE_SECONDS,
@@ -22,7 +25,8 @@ import {
 import { mirrorOf } from "./mirror.ts";
 import { createObjects, endedOf, startFailure } from "./objects.ts";
 import { createPodLogs } from "./pod-logs.ts";
-import { stateOf, timeOf, whyNoPod, type PodState, type ReplicaEnd } from "./pod-state.ts";
+import { NOTHING_YET, stateOf, timeOf, whyNoPod, type PodState, type ReplicaEnd } from "./pod-state.ts";
+import { createWaiting } from "./waiting.ts";
 
 export interface KubernetesRuntimeOptions {
   credentials: ClusterCredentials;
@@ -36,6 +40,8 @@ export interface KubernetesRuntimeOptions {
   imageRegistry: string | null;
   /** In which launches that are commands run; null: they do not. */
   runnerImage: string | null;
+  /** Whether the cluster's network keeps to NetworkPolicies, which it does not tell itself: without, no replica is held to an egress list. */
+  keepsPolicies: boolean;
   placement: PodPlacement;
   /** @default nothing */
   passedOn?: PassedOn;
@@ -69,7 +75,6 @@ interface Known {
   output: Promise<ReplicaLogLine[]> | null;
 }
 
-const LOOK_AGAIN_MS = 250;
 /** One that another process of this Toolyard may still be making. */
 const HALF_MADE_MS = 600_000;
 
@@ -81,10 +86,13 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   const { namespace, imageRegistry, runnerImage, placement, logger, keepEndedMs } = options;
   const { environment, trust } = options.passedOn ?? NOTHING_PASSED_ON;
   const { startTimeoutMs = 600_000, killTimeoutMs = 30_000, answerTimeoutMs = 30_000, now = Date.now } = options;
+  const proxyImage =
+    runnerImage === null || !options.keepsPolicies ? null : imageReference(runnerImage, imageRegistry).name;
   const ownerId = options.owner ?? claimFolder(options.dataDir);
   const cluster = createCluster({ credentials: options.credentials, namespace, timeoutMs: answerTimeoutMs });
   const objects = createObjects(cluster, options.anchor);
   const podLogs = createPodLogs({ cluster, logger });
+  const refused = createEgressWatch({ podLogs, logger, now });
 
   /** By the Deployment's uid. */
   const known = new Map<string, Known>();
@@ -93,7 +101,6 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   const starts = new Map<string, Promise<ReplicaHandle>>();
   const stops = new Map<string, { deadline: number; done: Promise<void> }>();
   const listeners = new Set<(handle: ReplicaHandle, deploymentId: string) => void>();
-  let change = Promise.withResolvers<void>();
 
   const labelSelector = Object.entries(ownLabels(ownerId))
     .map(([name, value]) => `${name}=${value}`)
@@ -122,11 +129,8 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   const fresh = async (): Promise<void> => {
     await Promise.all([deployments.fresh(), pods.fresh()]);
   };
+  const { wake, until, untilStarted } = createWaiting({ fresh, startTimeoutMs, now });
 
-  function wake(): void {
-    change.resolve();
-    change = Promise.withResolvers();
-  }
   const uidOf = ({ identity }: ReplicaHandle): string => String(identity["uid"]);
   const isOwn = ({ identity }: ReplicaHandle): boolean => identity["owner"] === ownerId;
   const podsOf = (name: string): V1Pod[] =>
@@ -160,6 +164,8 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     metadata?.deletionTimestamp === undefined && spec?.replicas !== 0;
   /** What a Deployment and its pods are now, to its replica. */
   function observe(deployment: V1Deployment): void {
+    const labels = deployment.metadata?.labels ?? {};
+    if (LABELS.egressOf in labels) return;
     const retired = endedOf(deployment);
     if (retired === null && deployment.spec?.replicas === 0) return; // half made, or being stopped
     const entry = known.get(deployment.metadata?.uid ?? "") ?? enter(deployment);
@@ -176,6 +182,13 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       return;
     }
     entry.run ??= { uid: pod.metadata?.uid ?? "", pod: pod.metadata?.name ?? "", restarts: runsBefore(entry.uid, pod) };
+    if (LABELS.egress in labels)
+      refused.watch(entry.uid, {
+        name: entry.handle.name,
+        deploymentId: entry.deploymentId,
+        countFrom: made.has(entry.uid) ? 0 : now(),
+        podOf: () => runningPod(podsOf(egressName(entry.name))),
+      });
     const state = stateOf(pod, entry.run.restarts);
     if (state.phase === "ENDED") finish(entry, { end: state.end, previous: state.previous });
   }
@@ -191,6 +204,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   function finish(entry: Known, found: { end: ReplicaEnd; previous?: boolean; isRecorded?: boolean }): void {
     const { end, previous = false, isRecorded = false } = found;
     entry.end = end;
+    refused.unwatch(entry.uid);
     entry.output =
       entry.run === null ? Promise.resolve([]) : podLogs.kept({ pod: entry.run.pod, logKey: entry.logKey, previous });
     if (!isRecorded)
@@ -206,25 +220,14 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     if (!stopping) for (const listener of listeners) listener(handle, deploymentId);
   }
 
-  /** Waits for what the watches tell. @throws what `look` throws, the signal's reason, and UPSTREAM_UNAVAILABLE while the cluster is away */
-  async function until(look: () => boolean | Promise<boolean>, signal?: AbortSignal): Promise<void> {
-    for (;;) {
-      const { promise } = change;
-      signal?.throwIfAborted();
-      await fresh();
-      if (await look()) return;
-      const timer = new AbortController();
-      await Promise.race([promise, delay(LOOK_AGAIN_MS, undefined, { signal: timer.signal }).catch(() => undefined)]);
-      timer.abort();
-    }
-  }
-
   async function begin(
     spec: ReplicaSpec,
     signal: AbortSignal | undefined,
     progress: (reason: string) => void,
   ): Promise<ReplicaHandle> {
-    const launch = containerLaunch(spec, runnerImage, environment);
+    const isHeld = (spec.options?.egress ?? null) !== null;
+    if (isHeld && proxyImage === null) throw new ToolyardError("BAD_USER_INPUT", CANNOT_HOLD);
+    const launch = containerLaunch(spec, runnerImage, { ...environment, ...(isHeld && proxyVariables(PROXY_URL)) });
     const image = imageReference(launch.image, imageRegistry).name;
     signal?.throwIfAborted();
     await stops.get(spec.name)?.done;
@@ -235,9 +238,13 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     signal?.throwIfAborted();
     try {
       if (uid === null || deployments.get(name)?.spec?.replicas === 0) {
-        const manifests = manifestsOf(spec, { ...launch, image }, { ownerId, namespace, placement, trust });
-        const begun = (itsUid: string) => made.add((uid = itsUid));
-        deployments.put(await objects.make(manifests, begun, signal));
+        const manifests = manifestsOf(spec, { ...launch, image }, { ownerId, namespace, placement, trust, proxyImage });
+        if (manifests.egress) await requireClosed(cluster, manifests.egress.replica);
+        const told = {
+          begun: (itsUid: string) => made.add((uid = itsUid)),
+          proxied: (proxy: string) => untilProxied(proxy, signal, progress),
+        };
+        deployments.put(await objects.make(manifests, told, signal));
       }
       const entry = known.get(uid ?? "");
       if (!entry) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "Its Deployment was removed by somebody else.");
@@ -265,27 +272,34 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     signal: AbortSignal | undefined,
     progress: (reason: string) => void,
   ): Promise<void> {
-    const giveUp = now() + startTimeoutMs;
-    let told: string | null = null;
-    await until(() => {
-      if (entry.end !== null) return true;
-      const state = stateNow(entry);
-      if (state.phase !== "WAITING") return true;
-      if (state.refusal) throw state.refusal;
-      if (now() >= giveUp) {
-        const late = `Its pod did not run within ${Math.round(startTimeoutMs / 1_000)} s.`;
-        throw new ToolyardError("UPSTREAM_UNAVAILABLE", [late, state.reason ?? []].flat().join(" "));
-      }
-      if (state.reason !== null && state.reason !== told) progress((told = state.reason));
-      return false;
-    }, signal);
+    await untilStarted(() => entry.end !== null || stateNow(entry), "Its pod did not run", signal, progress);
+  }
+
+  /** Until the pod of an egress list's forward proxy takes connections. */
+  function untilProxied(
+    name: string,
+    signal: AbortSignal | undefined,
+    progress: (reason: string) => void,
+  ): Promise<void> {
+    const look = (): true | PodState => {
+      const deployment = deployments.get(name);
+      if (isAvailable(deployment)) return true;
+      const state = podsOf(name).map((pod) => stateOf(pod))[0] ?? (deployment && whyNoPod(deployment));
+      if (state?.phase !== "ENDED") return state?.phase === "WAITING" ? state : NOTHING_YET;
+      return {
+        ...NOTHING_YET,
+        reason: "It ended; MCP_RUNNER_IMAGE is to be Toolyard's own of this version, or made from it.",
+      };
+    };
+    const telling = (reason: string) => progress(`The forward proxy of its egress list: ${reason}`);
+    return untilStarted(look, "The forward proxy of its egress list did not start", signal, telling);
   }
 
   function stateNow({ name, run }: Known): PodState {
     const pod = podsOf(name).find(({ metadata }) => metadata?.uid === run?.uid);
     if (pod && run) return stateOf(pod, run.restarts);
     const deployment = deployments.get(name);
-    return (deployment && whyNoPod(deployment)) ?? { phase: "WAITING", reason: null, refusal: null };
+    return (deployment && whyNoPod(deployment)) ?? NOTHING_YET;
   }
 
   /** Nothing is left of a start that failed. */
@@ -304,6 +318,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   function drop(uid: string): void {
     known.delete(uid);
     made.delete(uid);
+    refused.forget(uid);
   }
 
   /** Removes a Deployment and all that belongs to it; resolves once it is gone. Its pods have until the deadline (epoch ms) to end. */
@@ -349,6 +364,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       await entry.output;
       await remove(entry, deadline);
       if (printing) entry.output = printing.lines();
+      refused.unwatch(entry.uid);
       entry.end ??= NOBODY_KNOWS;
     } finally {
       entry.stopping = false;
@@ -384,7 +400,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       launches: runnerImage === null ? ["image"] : ["stdio", "http", "image"],
       maxReplicas: null,
       location: options.owner === null ? "HOST" : "ELSEWHERE",
-      egress: false,
+      egress: proxyImage !== null,
       adopts: true,
       isolation: {
         isolated: true,
@@ -392,6 +408,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       },
     },
     needsPort: () => false,
+    egressRefusals: () => refused.refusals,
     problem: () =>
       cluster
         .ask(({ apps }, { options: how }) => apps.listNamespacedDeployment({ namespace, labelSelector, limit: 1 }, how))
@@ -434,13 +451,19 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     async logs(handle, last) {
       const entry = known.get(uidOf(handle));
       if (last <= 0 || !entry) return [];
-      if (entry.output) return (await entry.output).slice(-last);
-      return entry.run === null ? [] : podLogs.last(runOf(entry, entry.run), last);
+      const own = await (entry.output ?? (entry.run === null ? [] : podLogs.last(runOf(entry, entry.run), last)));
+      return [...own, ...refused.lines(entry.uid)].toSorted((a, b) => a.at - b.at).slice(-last);
     },
     async *followLogs(handle, signal) {
       const since = now();
       const entry = known.get(uidOf(handle));
-      if (entry?.run && entry.end === null) yield* podLogs.follow(runOf(entry, entry.run), since, signal);
+      if (!entry?.run || entry.end !== null) return;
+      const run = runOf(entry, entry.run);
+      yield* joined(
+        (ended) => podLogs.follow(run, since, ended),
+        (ended) => refused.follow(entry.uid, ended),
+        signal,
+      );
     },
     stop(handle, graceMs) {
       const deadline = now() + graceMs;
@@ -469,6 +492,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       return () => listeners.delete(listener);
     },
     async close() {
+      for (const uid of known.keys()) refused.forget(uid);
       await Promise.all([deployments.close(), pods.close()]);
     },
   };

@@ -4,6 +4,7 @@ import type {
   V1Container,
   V1Deployment,
   V1EnvVar,
+  V1PodSecurityContext,
   V1Probe,
   V1Secret,
   V1Service,
@@ -14,6 +15,7 @@ import { TRUST_FOLDER } from "../container/passed-on.ts";
 import type { Trust } from "../host/trust.ts";
 import { allowanceOf } from "../resources.ts";
 import type { ReplicaSpec } from "../runtime.ts";
+import { egressManifests, egressName, PROXY_HOST, type EgressManifests } from "./egress-manifests.ts";
 import { CONTAINER } from "./pod-state.ts";
 
 /** Where pods may run, and what they are given of the cluster. */
@@ -34,6 +36,10 @@ export const LABELS = {
   owner: "toolyard.dev/owner",
   replica: "toolyard.dev/replica",
   deployment: "toolyard.dev/deployment",
+  /** Of a replica that reaches the hosts of its launch's list only: there is one. Policies that let others out except it. */
+  egress: "toolyard.dev/egress",
+  /** Of that one's forward proxy: the name of the replica's objects. */
+  egressOf: "toolyard.dev/egress-of",
 } as const;
 export const ANNOTATIONS = {
   name: "toolyard.dev/name",
@@ -47,6 +53,12 @@ export const ANNOTATIONS = {
 export const GRACE_SECONDS = 10;
 /** Of launches that are commands: the user of Toolyard's own image, in which they run. */
 const RUNNER_USER = 1_000;
+const CONFINED = {
+  allowPrivilegeEscalation: false,
+  privileged: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ["ALL"] },
+};
 const LONGEST_NAME = 40;
 const HASH_LETTERS = 10;
 const DEFAULT_REQUEST = { memoryMb: 128, cpus: 0.05 };
@@ -65,28 +77,39 @@ export function objectName(ownerId: string, name: string): string {
 }
 
 export interface Manifests {
-  /** All others belong to it. `endpoint`: where the replica answers; null while that is not known. */
-  deployment: (scale: { replicas: 0 | 1; endpoint: string | null }) => V1Deployment;
+  /** All others belong to it. `endpoint`: where the replica answers, and `proxy`: the address of its forward proxy; null while that is not known. */
+  deployment: (scale: { replicas: 0 | 1; endpoint: string | null; proxy?: string | null }) => V1Deployment;
   /** Of all. */
   name: string;
   service: V1Service;
   /** Null where there is nothing to keep in one. */
   configMap: V1ConfigMap | null;
   secret: V1Secret | null;
+  /** Null where the replica may reach any host. */
+  egress: EgressManifests | null;
 }
 
 export function manifestsOf(
   spec: ReplicaSpec,
   launch: ContainerLaunch,
-  own: { ownerId: string; namespace: string; placement: PodPlacement; trust: Trust | null },
+  own: {
+    ownerId: string;
+    namespace: string;
+    placement: PodPlacement;
+    trust: Trust | null;
+    /** Of the forward proxy of a launch with an egress list. */
+    proxyImage?: string | null;
+  },
 ): Manifests {
-  const { ownerId, namespace, placement, trust } = own;
+  const { ownerId, namespace, placement, trust, proxyImage = null } = own;
+  const allow = proxyImage === null ? null : (spec.options?.egress?.allow ?? null);
   const name = objectName(ownerId, spec.name);
+  const whose = { [LABELS.replica]: spec.replicaId, [LABELS.deployment]: spec.deploymentId };
   const labels = {
     ...ownLabels(ownerId),
     [LABELS.instance]: name,
-    [LABELS.replica]: spec.replicaId,
-    [LABELS.deployment]: spec.deploymentId,
+    ...whose,
+    ...(allow !== null && { [LABELS.egress]: "listed" }),
   };
   const metadata = { name, namespace, labels };
   const variables = { PORT: String(launch.port), HOST: "0.0.0.0", ...launch.env };
@@ -123,12 +146,7 @@ export function manifestsOf(
         cpu: cpuOf(Math.min(cpus ?? Infinity, DEFAULT_REQUEST.cpus)),
       },
     },
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      privileged: false,
-      readOnlyRootFilesystem: true,
-      capabilities: { drop: ["ALL"] },
-    },
+    securityContext: CONFINED,
     ...probesOf(spec, launch),
     volumeMounts: [
       { name: "tmp", mountPath: "/tmp" },
@@ -137,10 +155,21 @@ export function manifestsOf(
   };
   const files = Object.keys(trust?.files ?? {});
   const data = { ...shown, ...trust?.files };
-  const user = spec.launch.kind === "image" ? placement.runAsUser : (placement.runAsUser ?? RUNNER_USER);
+  const runner = placement.runAsUser ?? RUNNER_USER;
+  const user = spec.launch.kind === "image" ? placement.runAsUser : runner;
+  const confined = (as: number | null): V1PodSecurityContext => ({
+    seccompProfile: { type: "RuntimeDefault" },
+    ...(as !== null && { runAsNonRoot: true, runAsUser: as, runAsGroup: as }),
+  });
+  const placed = {
+    nodeSelector: placement.nodeSelector,
+    // The library has a class of its own for them; the API takes them as they are given.
+    tolerations: placement.tolerations,
+    imagePullSecrets: placement.pullSecrets.map((secret) => ({ name: secret })),
+  };
   return {
     name,
-    deployment: ({ replicas, endpoint }) => ({
+    deployment: ({ replicas, endpoint, proxy = null }) => ({
       apiVersion: "apps/v1",
       kind: "Deployment",
       metadata: {
@@ -165,20 +194,15 @@ export function manifestsOf(
             terminationGracePeriodSeconds: GRACE_SECONDS,
             // The server is not the first process: SIGTERM ends it unless it says otherwise, and somebody reaps its children.
             shareProcessNamespace: true,
-            securityContext: {
-              seccompProfile: { type: "RuntimeDefault" },
-              ...(user !== null && { runAsNonRoot: true, runAsUser: user, runAsGroup: user }),
-            },
+            securityContext: confined(user),
             volumes: [
               { name: "tmp", emptyDir: { sizeLimit: `${diskMb}Mi` } },
               ...(trust === null
                 ? []
                 : [{ name: "trust", configMap: { name, items: files.map((file) => ({ key: file, path: file })) } }]),
             ],
-            nodeSelector: placement.nodeSelector,
-            // The library has a class of its own for them; the API takes them as they are given.
-            tolerations: placement.tolerations,
-            imagePullSecrets: placement.pullSecrets.map((secret) => ({ name: secret })),
+            ...(proxy !== null && { hostAliases: [{ ip: proxy, hostnames: [PROXY_HOST] }] }),
+            ...placed,
           },
         },
       },
@@ -200,6 +224,26 @@ export function manifestsOf(
       Object.keys(hidden).length === 0
         ? null
         : { apiVersion: "v1", kind: "Secret", metadata, type: "Opaque", data: encoded(hidden) },
+    egress:
+      allow === null || proxyImage === null
+        ? null
+        : egressManifests({
+            name,
+            namespace,
+            labels: {
+              replica: labels,
+              proxy: {
+                ...ownLabels(ownerId),
+                [LABELS.instance]: egressName(name),
+                ...whose,
+                [LABELS.egressOf]: name,
+              },
+            },
+            image: proxyImage,
+            allow,
+            placed,
+            confined: { pod: confined(runner), container: CONFINED },
+          }),
   };
 }
 

@@ -2,6 +2,7 @@ import type { V1ConfigMap, V1Deployment, V1OwnerReference, V1Secret, V1Service }
 import { ToolyardError, preconditionFailed } from "@toolyard/service-kit/errors/errors.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
 import { ClusterRefusal, orNull, type Cluster } from "./cluster.ts";
+import type { EgressManifests } from "./egress-manifests.ts";
 import { ANNOTATIONS, type Manifests } from "./manifests.ts";
 import type { ReplicaEnd } from "./pod-state.ts";
 
@@ -10,8 +11,16 @@ const CONFLICT = 409;
 
 /** The objects of replicas in the cluster. All of a replica belong to its Deployment, and go with it; so does the Deployment with the anchor, where there is one. */
 export interface Objects {
-  /** Makes them, or makes those that a start cut short has left like these; `begun` is told once there is something to remove. @throws as `Cluster.ask` does */
-  make(manifests: Manifests, begun: (uid: string) => void, signal: AbortSignal | undefined): Promise<V1Deployment>;
+  /**
+   * Makes them, or makes those that a start cut short has left like these; `begun` is told once there is something to remove, and `proxied` resolves once
+   * the forward proxy of that name serves.
+   * @throws as `Cluster.ask` does
+   */
+  make(
+    manifests: Manifests,
+    told: { begun: (uid: string) => void; proxied: (name: string) => Promise<void> },
+    signal: AbortSignal | undefined,
+  ): Promise<V1Deployment>;
   /** Has no pod run any more, and keeps how the last one ended. */
   retire(deployment: { name: string; uid: string }, ended: Ended): Promise<void>;
   /** Begins to remove the Deployment and all that belongs to it; it is there until that is done. */
@@ -58,8 +67,26 @@ export function createObjects(cluster: Cluster, anchor: string | null): Objects 
   const applySecret = (body: V1Secret): Promise<unknown> =>
     cluster.ask(({ core }, { apply }) => core.patchNamespacedSecret({ ...applied, name: nameOf(body), body }, apply));
 
+  const applyPolicy = (body: EgressManifests["policies"][number]): Promise<unknown> =>
+    cluster.ask(({ networking }, { apply }) =>
+      networking.patchNamespacedNetworkPolicy({ ...applied, name: nameOf(body), body }, apply),
+    );
+
+  /** Its pod is not made before what keeps others from it. @returns its Service's address */
+  async function applyEgress(
+    owner: V1OwnerReference,
+    { deployment, service, policies }: EgressManifests,
+  ): Promise<string> {
+    const [{ spec }] = await Promise.all([
+      applyService(belongingTo(owner, service)),
+      ...policies.map((policy) => applyPolicy(belongingTo(owner, policy))),
+    ]);
+    await applyDeployment(belongingTo(owner, deployment));
+    return spec?.clusterIP ?? "";
+  }
+
   return {
-    async make({ name, deployment, service, configMap, secret }, begun, signal) {
+    async make({ name, deployment, service, configMap, secret, egress }, { begun, proxied }, signal) {
       const withAnchor = await anchored();
       // Without pods until all is there that they need.
       const { metadata } = await applyDeployment(withAnchor(deployment({ replicas: 0, endpoint: null })));
@@ -73,15 +100,17 @@ export function createObjects(cluster: Cluster, anchor: string | null): Objects 
       };
       begun(uid);
       signal?.throwIfAborted();
-      const [{ spec }] = await Promise.all([
+      const [{ spec }, proxy] = await Promise.all([
         applyService(belongingTo(owner, service)),
+        egress && applyEgress(owner, egress),
         configMap && applyConfigMap(belongingTo(owner, configMap)),
         secret && applySecret(belongingTo(owner, secret)),
       ]);
+      if (egress) await proxied(egress.name);
       signal?.throwIfAborted();
       const [port] = spec?.ports ?? [];
       const endpoint = httpUrl(spec?.clusterIP ?? "", port?.port ?? 0);
-      return applyDeployment(withAnchor(deployment({ replicas: 1, endpoint })));
+      return applyDeployment(withAnchor(deployment({ replicas: 1, endpoint, proxy })));
     },
     async retire({ name, uid }, ended) {
       const body = {

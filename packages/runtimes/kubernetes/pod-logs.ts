@@ -22,7 +22,7 @@ export interface PodLogs {
   /** The last lines, oldest first; none where there is no output to be had. @throws UPSTREAM_UNAVAILABLE */
   last(run: Run, lines: number): Promise<ReplicaLogLine[]>;
   /** New lines until the container ends or `signal` aborts. @throws UPSTREAM_UNAVAILABLE */
-  follow(run: Run, since: number, signal: AbortSignal): AsyncIterable<ReplicaLogLine>;
+  follow(run: Run, since: number, signal: AbortSignal): AsyncGenerator<ReplicaLogLine>;
   /** The last lines that are kept of a run that has ended. Never throws. */
   kept(run: Run): Promise<ReplicaLogLine[]>;
   /** Begins to read what a run that is to end prints; `lines` answers once it has. Neither throws. */

@@ -16,6 +16,9 @@ export type PodState =
   /** `previous`: it is another run's turn already, and its output is that of the one before. */
   | { phase: "ENDED"; end: ReplicaEnd; previous: boolean };
 
+/** Of one about which the cluster says nothing. */
+export const NOTHING_YET = { phase: "WAITING", reason: null, refusal: null } as const;
+
 /** Of the one container of a replica's pod. */
 export const CONTAINER = "server";
 

@@ -58,7 +58,7 @@ export function offerOf(
 
 /** What is said of a runtime that does not. */
 export const CANNOT_KEEP_EGRESS =
-  "cannot hold a server to the hosts of its launch's egress list here: docker can, with MCP_RUNNER_IMAGE.";
+  "cannot hold a server to the hosts of its launch's egress list here: docker can, with MCP_RUNNER_IMAGE, and kubernetes, with that and MCP_NETWORK_POLICY_ENFORCED=true.";
 
 /** Whether a runtime holds replicas to the hosts that their launch names, where it names some. */
 export function keepsEgress(
