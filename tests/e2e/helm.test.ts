@@ -1,13 +1,17 @@
 import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { createRelay } from "@toolyard/runtimes/egress/relay.ts";
 import { connectMcp, eventually, graphqlClient, logIn } from "@toolyard/testing";
 import { noCluster } from "@toolyard/testing/cluster.ts";
+import { dropServerData, serverDataOf } from "@toolyard/testing/server-data.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { keepDoing } from "./fixtures/keep-doing.ts";
 
 /* deploy/helm/toolyard, by Helm at TEST_HELM, in the cluster of TEST_KUBECONFIG, which for an installation has Toolyard's image under the name TEST_KUBERNETES_RUNNER_IMAGE. */
 
@@ -27,12 +31,20 @@ const notInstalled =
     process.env[name] ? [] : `${name} is not set`,
   )[0] ??
   null;
+/** Where pods reach this machine. */
+const here = process.env["TEST_KUBERNETES_HOST"] ?? "";
+const noServers = ["TEST_MYSQL_URL", "TEST_REDIS_URL", "TEST_MONGODB_URL"].find((name) => !process.env[name]) ?? null;
 
 const EVERYTHING = "/opt/toolyard/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
 const KINDS =
   "all,secrets,configmaps,serviceaccounts,pvc,ingresses,networkpolicies,roles,rolebindings,poddisruptionbudgets,horizontalpodautoscalers";
 /** As mode: distributed needs them. */
 const SECRETS = ["SECRET_KEY", "ADMIN_PASSWORD", "DATABASE_URL", "REDIS_URL", "MONGODB_URL"];
+
+/** Of the load: two cores have it beside ten pods that start. */
+const PACE_MS = 100;
+/** Of the distributed mode. */
+const PARTS = ["gateway", "proxy", "identity", "tools", "knowledge", "analysis", "deployments", "worker"];
 
 const helm = async (...args: string[]): Promise<string> =>
   (await run(helmProgram, ["--kubeconfig", kubeconfig, ...args], { maxBuffer: 64 * 1_048_576 })).stdout;
@@ -52,6 +64,7 @@ const common = {
 const home = `test-${randomBytes(5).toString("hex")}`;
 const servers = `${home}-mcp`;
 let folder: string;
+const relays: Server[] = [];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "toolyard-helm-"));
@@ -73,7 +86,9 @@ beforeAll(async () => {
   }
 });
 afterAll(async () => {
+  for (const relay of relays) relay.close();
   await kubectl("delete", "namespace", home, servers, "--wait=false");
+  await dropServerData(folder);
   rmSync(folder, { recursive: true });
 });
 
@@ -86,6 +101,11 @@ const left = async (): Promise<string[]> => {
     .split("\n")
     .filter((name) => name !== "" && !/^(configmap\/kube-root-ca\.crt|serviceaccount\/default)$/.test(name));
 };
+/** After that, there is nothing in the namespaces but what others than Helm have made. */
+async function uninstall(kept: string[] = []): Promise<void> {
+  await helm("uninstall", "toolyard", "--namespace", home, "--wait", "--timeout", "5m");
+  await expect.poll(left, { timeout: 180_000 }).toEqual(kept);
+}
 /** Of a Service: this machine reaches those of the cluster. */
 const addressOf = async (service: string, port: number): Promise<string> =>
   `http://${await kubectl("get", "service", service, "-n", home, "-o", "jsonpath={.spec.clusterIP}")}:${port}`;
@@ -94,9 +114,10 @@ const addressOf = async (service: string, port: number): Promise<string> =>
 async function mainJob(password: string) {
   const gateway = await addressOf("toolyard-gateway", 4_000);
   const proxy = await addressOf("toolyard-proxy", 4_100);
-  // A node without CPU to spare has it answer that it has too much to do.
+  // A node without CPU to spare has it answer that it has too much to do, or that another part is away.
   const token = await eventually("logging in", () => logIn(gateway, "admin", password));
-  const { query } = graphqlClient(gateway, token);
+  const client = graphqlClient(gateway, token);
+  const query: typeof client.query = (...given) => eventually("an answer", () => client.query(...given));
   const { createTool } = await query<{ createTool: { id: string } }>(
     "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
     {
@@ -120,11 +141,39 @@ async function mainJob(password: string) {
     if (deployment.health !== "HEALTHY") throw new Error(deployment.reason ?? deployment.health);
     return true;
   });
-  const client = await connectMcp("v1", `${proxy}/mcp/echo/v1/mcp`, token);
-  const call = async (message: string) => expect(await client.callTool("echo", { message })).toBe(`Echo: ${message}`);
+  const url = `${proxy}/mcp/echo/v1/mcp`;
+  const session = await connectMcp("v1", url, token);
+  const call = async (message: string) => expect(await session.callTool("echo", { message })).toBe(`Echo: ${message}`);
   await call("from a pod");
   expect(await kubectl("get", "pods", "-n", servers, "-o", "name")).toMatch(/^pod\/mcp-echo-/m);
-  return { call, close: () => client.close() };
+  return { call, query: client.query, url, token, close: () => session.close() };
+}
+
+/** An address of this machine that pods reach, of a server that listens on loopback. */
+async function reachable(text: string): Promise<string> {
+  const { hostname, port } = new URL(text);
+  const relay = createRelay({ host: hostname, port: Number(port) }).listen(0, here);
+  await once(relay, "listening");
+  relays.push(relay);
+  const url = new URL(text);
+  url.host = `${here}:${(relay.address() as AddressInfo).port}`;
+  return url.href;
+}
+
+interface Pod {
+  name: string;
+  uid: string;
+  component: string;
+}
+async function podsOf(namespace: string): Promise<Pod[]> {
+  const { items } = JSON.parse(
+    await kubectl("get", "pods", "-n", namespace, "--field-selector=status.phase=Running", "-o", "json"),
+  ) as { items: { metadata: { name: string; uid: string; labels: Record<string, string> } }[] };
+  return items.map(({ metadata: { name, uid, labels } }) => ({
+    name,
+    uid,
+    component: labels["app.kubernetes.io/component"] ?? "",
+  }));
 }
 
 describe.skipIf(missing !== null)(`the helm chart${missing === null ? "" : ` (skipped: ${missing})`}`, () => {
@@ -208,12 +257,87 @@ describe.skipIf(notInstalled !== null)(
         const password = (await kubectl(...command.split(" "))).trim();
         const job = await mainJob(password);
         await job.close();
-        await helm("uninstall", "toolyard", "--namespace", home, "--wait", "--timeout", "3m");
-        await eventually("nothing is left", async () => {
-          const names = await left();
-          if (names.length > 0) throw new Error(names.join(" "));
-          return true;
+        await uninstall();
+      },
+    );
+
+    test.skipIf(noServers !== null)(
+      `in parts${noServers === null ? "" : ` (skipped: ${noServers} is not set)`}, it fails no call in a rolling upgrade of all pods, and leaves nothing`,
+      { timeout: 2_700_000 },
+      async () => {
+        const { env } = await serverDataOf(folder);
+        const secrets: Record<string, string> = {
+          SECRET_KEY: randomBytes(32).toString("hex"),
+          ADMIN_PASSWORD: "correct horse battery",
+        };
+        for (const name of ["DATABASE_URL", "REDIS_URL", "MONGODB_URL"])
+          secrets[name] = await reachable(env[name] ?? "");
+        const file = join(folder, "secrets.env");
+        const lines = Object.entries(secrets).map((pair) => pair.join("="));
+        writeFileSync(file, lines.join("\n"), { mode: 0o600 });
+        await kubectl("create", "secret", "generic", "toolyard-secrets", "-n", home, `--from-env-file=${file}`);
+        const values = set({
+          ...common,
+          mode: "distributed",
+          existingSecret: "toolyard-secrets",
+          "replicas.namespace": servers,
+          "env.REDIS_PREFIX": env["REDIS_PREFIX"] ?? "",
+          // What one node of two cores has room for twice over.
+          ...Object.fromEntries(PARTS.map((part) => [`parts.${part}.resources.requests.cpu`, "10m"])),
         });
+        const roll = (version: string) =>
+          helm(
+            "upgrade",
+            "--install",
+            "toolyard",
+            chart,
+            "--namespace",
+            home,
+            "--wait",
+            "--timeout",
+            "20m",
+            ...values,
+            ...set({ "podAnnotations.version": version }),
+          );
+        await roll("first");
+        const job = await mainJob(secrets["ADMIN_PASSWORD"] ?? "");
+        const [before, replicas] = [await podsOf(home), await podsOf(servers)];
+        const count = (pods: Pod[], name: string) => pods.filter(({ component }) => component === name).length;
+        expect([count(before, "gateway"), count(before, "proxy")]).toEqual([2, 2]);
+        const stateless = await connectMcp("v2-stateless", job.url, job.token);
+        const load = {
+          sessions: keepDoing((n) => job.call(`call ${n}`), PACE_MS),
+          stateless: keepDoing(async (n) => {
+            expect(await stateless.callTool("echo", { message: `call ${n}` })).toBe(`Echo: call ${n}`);
+          }, PACE_MS),
+          // Without CPU to spare some are answered UPSTREAM_UNAVAILABLE: a gateway waits five seconds for another part.
+          queries: keepDoing(async () => {
+            const { me } = await job.query<{ me: { username: string } }>(
+              "{ me { username } tools(first: 1) { totalCount } }",
+            );
+            expect(me.username).toBe("admin");
+          }, PACE_MS),
+        };
+        const each = Object.values(load);
+        try {
+          await eventually("load", () => each.every(({ done }) => done() > 10));
+          await roll("next");
+          // All of it was replaced, by as many, and no replica.
+          await eventually("those of before have ended", async () => {
+            const now = await podsOf(home);
+            const old = now.filter(({ uid }) => before.some((pod) => pod.uid === uid)).map(({ name }) => name);
+            if (old.length > 0) throw new Error(old.join(" "));
+            return now.length === before.length;
+          });
+        } finally {
+          for (const { stop } of each) await stop();
+        }
+        expect([...load.sessions.failures, ...load.stateless.failures]).toEqual([]);
+        expect(Math.min(...each.map(({ done }) => done()))).toBeGreaterThan(100);
+        expect(await podsOf(servers)).toEqual(replicas);
+        await stateless.close();
+        await job.close();
+        await uninstall(["secret/toolyard-secrets"]);
       },
     );
   },

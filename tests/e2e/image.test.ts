@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { connectMcp, eventually, graphqlClient, logIn } from "@toolyard/testing";
+import { connectMcp, eventually, graphqlClient, logIn, startToolyard } from "@toolyard/testing";
 import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
 import { openDockerHarness } from "@toolyard/runtimes/docker-runtime.harness.ts";
 import { connectorTo } from "@toolyard/runtimes/endpoint/connector.ts";
@@ -11,6 +11,7 @@ import { createClient } from "graphql-ws";
 import { Agent, request } from "undici";
 import { WebSocket } from "ws";
 import { noCompose, startCompose } from "./fixtures/compose.ts";
+import { scaleByLoad } from "./fixtures/scaled-by-load.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 /* The image of the Dockerfile, on the container engine at TEST_DOCKER_HOST. */
@@ -216,6 +217,20 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
       await runtime.close();
       await harness.close();
     }
+  });
+
+  test("replicas in it are as many as their calls need, none while idle, and wake with no call failed", async () => {
+    await using toolyard = await startToolyard({
+      env: {
+        MCP_DEPLOYMENT_BACKEND: "process,docker",
+        MCP_RUNNER_IMAGE: IMAGE,
+        DOCKER_HOST: process.env["TEST_DOCKER_HOST"] ?? "",
+      },
+    });
+    const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+    await scaleByLoad(toolyard, token, "DOCKER");
+    const filters = encodeURIComponent(JSON.stringify({ ancestor: [IMAGE], label: ["managed-by=toolyard"] }));
+    await expect.poll(() => engine.ask("GET", `/containers/json?all=1&filters=${filters}`)).toEqual([]);
   });
 
   describe.skipIf(noCompose !== null)(

@@ -8,6 +8,7 @@ import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type Runni
 import { clusterImage, noCluster, openClusterNamespace, type ClusterNamespace } from "@toolyard/testing/cluster.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
+import { scaleByLoad } from "./fixtures/scaled-by-load.ts";
 
 /* Replicas in pods beside those that are processes, in the cluster of TEST_KUBECONFIG, by the ServiceAccount that scripts/setup-k8s.sh makes. */
 
@@ -106,15 +107,6 @@ describe.skipIf(noCluster !== null)(
           deploy("beside", { stdio: { command: process.execPath, args: [sampleServerEntry(), "stdio"] } }),
           deploy("wrong", { image: { ...launch, args: ["/no/such/program"] } }),
         ]);
-        if (runnerImage !== null) {
-          const everything = "/opt/toolyard/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
-          const launch = { command: "node", args: [everything, "stdio"], env };
-          const bridged = await deploy("bridged", { stdio: launch }, { runtime: "KUBERNETES" });
-          await healthy(bridged.id, 1);
-          expect(await call("bridged", "echo", { message: "from a pod" })).toBe("Echo: from a pod");
-          expect(await call("bridged", "get-env")).toContain("a-secret-of-the-pod");
-          await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: bridged.id });
-        }
         expect([podded.runtime, direct.runtime, beside.runtime]).toEqual(["KUBERNETES", "KUBERNETES", "PROCESS"]);
         for (const { id } of [podded, direct, beside]) await healthy(id, 1);
         expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);
@@ -178,6 +170,16 @@ describe.skipIf(noCluster !== null)(
 
         for (const { id } of [next, direct, beside])
           await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
+        await eventually("nothing is left in the namespace", async () => (await ours(OBJECTS)).length === 0);
+      },
+    );
+
+    test.skipIf(runnerImage === null)(
+      "are bridges of servers on stdio in Toolyard's own image, as many as calls need, none while idle, and leave nothing",
+      { timeout: 240_000 },
+      async () => {
+        const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+        await scaleByLoad(toolyard, token, "KUBERNETES");
         await eventually("nothing is left in the namespace", async () => (await ours(OBJECTS)).length === 0);
       },
     );

@@ -11,6 +11,7 @@ import { isInstalled, startReverseProxy, type RunningReverseProxy } from "@tooly
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import { keepDoing } from "./fixtures/keep-doing.ts";
 
 /*
  * Two gateways, two proxies and two of a subgraph, behind nginx as docs/operating.md configures it: each is ended by SIGTERM and started
@@ -121,30 +122,6 @@ async function documentedConfiguration(ports: Record<string, number>, shared: Re
         .replaceAll(/:4100|:4110/g, (port) => `:${ports[`proxy-${port === ":4100" ? 1 : 2}`]}`),
     )
     .join("\n");
-}
-
-/** Does it again and again. @returns what went wrong, and how often it was done */
-function keepDoing(work: (n: number) => Promise<void>) {
-  const failures: string[] = [];
-  let done = 0;
-  let isOver = false;
-  const running = (async () => {
-    for (let n = 0; !isOver; n++) {
-      await work(n).then(
-        () => (done += 1),
-        (error: unknown) => failures.push(String(error)),
-      );
-      await pause(PACE_MS);
-    }
-  })();
-  return {
-    failures,
-    done: () => done,
-    async stop() {
-      isOver = true;
-      await running;
-    },
-  };
 }
 
 /** Follows the changes of tools, and goes on after the last one where the stream ends. */

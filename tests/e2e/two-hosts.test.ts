@@ -224,6 +224,38 @@ describeOnMysql("two hosts", (server) => {
     });
   });
 
+  test("the leader scales by the load that a proxy tells another host", async () => {
+    const waiter = { command: process.execPath, args: [join(import.meta.dirname, "fixtures/waiter.mjs")] };
+    await admin.query("mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }", {
+      input: { name: "Waiter", description: "hosts", launch: { stdio: waiter } },
+    });
+    const { deployTool: scaled } = await admin.query<{ deployTool: { id: string } }>(
+      "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id } }",
+      { input: { toolId: "waiter", autoscale: { min: 1, max: 2, targetConcurrentCalls: 1 } } },
+    );
+    const connect = () => connectMcp("v2-stateless", `http://127.0.0.1:${ports["proxy"]}/mcp/waiter/v1/mcp`, token);
+    await (await eventually("an answer", connect)).close();
+    let isLoaded = true;
+    const calling = [1, 2].map(async () => {
+      const client = await connect();
+      while (isLoaded) expect(await client.callTool("wait", { ms: 200 })).toBe("done");
+      await client.close();
+    });
+    try {
+      await eventually("two replicas", async () => {
+        const { deployment } = await admin.query<{ deployment: { desiredReplicas: number } }>(
+          "query ($id: ID!) { deployment(id: $id) { desiredReplicas } }",
+          { id: scaled.id },
+        );
+        return deployment.desiredReplicas === 2;
+      });
+    } finally {
+      isLoaded = false;
+      await Promise.all(calling);
+      await admin.query("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: scaled.id });
+    }
+  });
+
   test("a leader that was stopped past its lease writes nothing when it goes on, and stops what was moved", async () => {
     const first = running.get("one");
     first?.kill("SIGSTOP");
