@@ -17,7 +17,7 @@ const EMBEDDED_ONLY: Record<string, string> = {
   "full-disk": "it is about the disk that SQLite is on",
 };
 
-/** Whether tests have their long forms, which .ci/soak has the time for. */
+/** Whether tests have their long forms, which .ci/soak has the time for; another SOAK has the short form of those that are left out without. */
 export const isSoak = process.env["SOAK"] === "long";
 
 /** What `npm test` has no time for. */
@@ -26,7 +26,7 @@ const LONG = ["tests/e2e/soak.test.ts"];
 /** The files of TESTS_LEFT_OUT, those of `LONG` without SOAK, and in distributed mode those of `EMBEDDED_ONLY`; says why, once, though each of Vitest's projects reads its configuration. */
 export function filesLeftOut(): string[] {
   // Projects do not heed --exclude.
-  const named = [...(process.env["TESTS_LEFT_OUT"]?.match(/\S+/g) ?? []), ...(isSoak ? [] : LONG)];
+  const named = [...(process.env["TESTS_LEFT_OUT"]?.match(/\S+/g) ?? []), ...(process.env["SOAK"] ? [] : LONG)];
   if (!isDistributed) return named;
   const lines = Object.entries(EMBEDDED_ONLY).map(([name, reason]) => `${name}.test.ts: ${reason}`);
   if (!process.env["LEFT_OUT_TOLD"]) process.stderr.write(`Left out in distributed mode:\n  ${lines.join("\n  ")}\n`);

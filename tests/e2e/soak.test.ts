@@ -27,8 +27,8 @@ const size = isSoak
   ? { sessions: 1_000, rounds: 10, kills: 100, carrierKills: 3, cycles: 20 }
   : { sessions: 40, rounds: 2, kills: 4, carrierKills: 1, cycles: 1 };
 const MOST_REPLICAS = 8;
-/** Bytes a session: past that, ten thousand of them would be noticed. */
-const MAX_SLOPE = 4_096;
+/** Bytes a session, by process: past that, ten thousand of them would be noticed. The gateway's are also of what it keeps of a hundred kills and eighty deployments. */
+const MAX_SLOPES = { gateway: 8_192, proxy: 4_096 };
 
 test.skipIf(process.platform !== "linux" || embeddedOnly("it looks into one process and its files"))(
   `sessions dropped rudely, replicas killed and replaced: nothing is left${noContainers === null ? ", on a container engine either" : ""}`,
@@ -66,15 +66,17 @@ test.skipIf(process.platform !== "linux" || embeddedOnly("it looks into one proc
       ...size,
       say: (line) => process.stdout.write(`soak, ${new Date().toISOString()}: ${line}\n`),
     });
-    expect(soaked.failures).toEqual([]);
-    expect(soaked.mostReplicas).toBeLessThanOrEqual(MOST_REPLICAS);
-    expect(soaked.after).toEqual(soaked.before);
+    expect.soft(soaked.failures).toEqual([]);
+    expect.soft(soaked.mostReplicas).toBeLessThanOrEqual(MOST_REPLICAS);
+    expect.soft(soaked.after).toEqual(soaked.before);
     const { before, after } = soaked.held;
     for (const name of ["gateway", "proxy"] as const) {
-      expect(moreOf(after[name], before[name]), name).toEqual([]);
-      expect(after[name].descriptors["socket"]).toBeGreaterThan(0);
+      expect.soft(moreOf(after[name], before[name]), name).toEqual([]);
+      expect.soft(after[name].descriptors["socket"]).toBeGreaterThan(0);
     }
-    if (isSoak) for (const [name, slope] of Object.entries(soaked.slopes)) expect(slope, name).toBeLessThan(MAX_SLOPE);
+    if (isSoak)
+      for (const [name, most] of Object.entries(MAX_SLOPES))
+        expect.soft(soaked.slopes[name as keyof typeof MAX_SLOPES], name).toBeLessThan(most); // a name of it
 
     // What is left on purpose is seen, and named.
     const left = leaks({ dataDir, engine, rest: soaked.rest, port: ports.last });
