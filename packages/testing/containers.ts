@@ -1,4 +1,4 @@
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { execFile, spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import {
   copyFileSync,
@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -14,10 +15,12 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
+import { promisify } from "node:util";
 import { Agent, request, type Dispatcher } from "undici";
 import { eventually } from "./eventually.ts";
 import { canConnect } from "./ports.ts";
 
+const run = promisify(execFile);
 const root = join(import.meta.dirname, "..", "..");
 const host = process.env["TEST_DOCKER_HOST"] ?? "";
 const socketPath = host.replace(/^unix:\/\//, "");
@@ -35,8 +38,11 @@ export interface ContainerEngine {
   ask<Answer = unknown>(method: Dispatcher.HttpMethod, path: string, body?: unknown): Promise<Answer>;
   /** All that a container has printed. */
   logs(container: string): Promise<string>;
-  /** Toolyard's Dockerfile, built as `tag`, on this process's Node and its node_modules without what is for development. */
-  buildToolyard(tag: string): Promise<void>;
+  /**
+   * Toolyard's image and its runner image, by scripts/build-images.sh, on this process's Node, its node_modules without what is for development, and uv.
+   * Needs uv and podman here. @returns their names
+   */
+  buildToolyard(): Promise<{ toolyard: string; runner: string }>;
   /** An image of files of this machine, and of symbolic links, by their paths in the image, on the engine's base image. */
   buildOfFiles(tag: string, files: Record<string, string>, links?: Record<string, string>): Promise<void>;
   /** Makes the health checks of a project's containers, again and again, where the engine leaves that to systemd, as Podman does. */
@@ -153,11 +159,17 @@ export function openContainerEngine(): ContainerEngine {
         text += bytes.toString("utf8", at + 8, at + 8 + bytes.readUInt32BE(at + 4));
       return text;
     },
-    async buildToolyard(tag) {
+    async buildToolyard() {
+      const uv = Object.fromEntries(["uv", "uvx"].map((name) => [`/${name}`, onPath(name)]));
       // What Debian's image of Node has, and the engine's base image lacks.
       const programs = ["/usr/bin/setpriv", "/usr/bin/prlimit"];
       const addons = installedFiles().filter((path) => /linux-x64(?!.*musl).*\.node$/.test(path));
-      const libraries = librariesOf(process.execPath, ...programs, ...addons.map((path) => join(root, path)));
+      const libraries = librariesOf(
+        process.execPath,
+        ...programs,
+        ...Object.values(uv),
+        ...addons.map((path) => join(root, path)),
+      );
       await buildOfFiles("localhost/toolyard-base", {
         ...libraries,
         ...Object.fromEntries(programs.map((path) => [`/usr/local/bin/${basename(path)}`, path])),
@@ -175,9 +187,20 @@ export function openContainerEngine(): ContainerEngine {
       } finally {
         rmSync(folder, { recursive: true });
       }
-      const args = { BASE_IMAGE: "localhost/toolyard-base", DEPENDENCIES: "localhost/toolyard-dependencies" };
-      const query = new URLSearchParams({ t: tag, buildargs: JSON.stringify(args) });
-      await make(`/build?${query.toString()}`, ["--exclude=./node_modules", "--exclude=./.git", "-C", root, "."]);
+      await buildOfFiles("localhost/toolyard-uv", uv);
+      const env = {
+        ...process.env,
+        ENGINE: `podman --url ${host}`,
+        IMAGE_PREFIX: "localhost/",
+        IMAGE_TAG: "image-test",
+        BASE_IMAGE: "localhost/toolyard-base",
+        DEPENDENCIES: "localhost/toolyard-dependencies",
+        UV_IMAGE: "localhost/toolyard-uv",
+      };
+      const { stdout } = await run(join(root, "scripts/build-images.sh"), { env, maxBuffer: 16 * 1_048_576 });
+      const runner = /^MCP_RUNNER_IMAGE=(.*)$/m.exec(stdout)?.[1];
+      if (runner === undefined) throw new Error(`scripts/build-images.sh printed no name:\n${stdout}`);
+      return { toolyard: "localhost/toolyard:image-test", runner };
     },
     runHealthChecks(project) {
       const filters = encodeURIComponent(JSON.stringify({ label: [`com.docker.compose.project=${project}`] }));
@@ -196,6 +219,13 @@ export function openContainerEngine(): ContainerEngine {
     },
     close: () => dispatcher.close(),
   };
+}
+
+/** @throws Error where there is no such program */
+function onPath(name: string): string {
+  const { stdout, status } = spawnSync("sh", ["-c", 'command -v "$0"', name], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`${name} is not installed`);
+  return realpathSync(stdout.trim());
 }
 
 /** The libraries that programs of this machine are linked with, by their paths. */

@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectMcp, eventually, graphqlClient, logIn, startToolyard } from "@toolyard/testing";
 import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
+import { isInstalled } from "@toolyard/testing/reverse-proxy.ts";
+import { DEFAULT_OPTIONS } from "@toolyard/launch/launch.ts";
 import { openDockerHarness } from "@toolyard/runtimes/docker-runtime.harness.ts";
 import { connectorTo } from "@toolyard/runtimes/endpoint/connector.ts";
 import { stopAll } from "@toolyard/runtimes/fixtures/stop-all.ts";
@@ -14,9 +16,8 @@ import { noCompose, startCompose } from "./fixtures/compose.ts";
 import { scaleByLoad } from "./fixtures/scaled-by-load.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-/* The image of the Dockerfile, on the container engine at TEST_DOCKER_HOST. */
+/* The image of the Dockerfile, and the runner image, on the container engine at TEST_DOCKER_HOST. */
 
-const IMAGE = "localhost/toolyard-image-test";
 const MAX_IMAGE_MIB = 260;
 const root = join(import.meta.dirname, "../..");
 const readJson = (path: string): unknown => JSON.parse(readFileSync(join(root, path), "utf8"));
@@ -30,13 +31,16 @@ const hardened = {
   Memory: 1_536 * 1_048_576,
 };
 
-describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : ` (skipped: ${noContainers})`}`, () => {
+const problem = noContainers ?? (isInstalled("uv") && isInstalled("podman") ? null : "uv or podman is not installed");
+
+describe.skipIf(problem !== null)(`the image${problem === null ? "" : ` (skipped: ${problem})`}`, () => {
   let engine: ContainerEngine;
+  let images: { toolyard: string; runner: string };
   const started: string[] = [];
 
   beforeAll(async () => {
     engine = openContainerEngine();
-    await engine.buildToolyard(IMAGE);
+    images = await engine.buildToolyard();
   }, 600_000);
   afterAll(async () => {
     for (const id of started) await engine.ask("DELETE", `/containers/${id}?force=1&v=1`).catch(() => undefined);
@@ -44,13 +48,17 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
   });
 
   async function start(options: {
+    Image?: string;
     Cmd?: string[];
     Entrypoint?: string[];
     Env?: string[];
     Volumes?: object;
     HostConfig?: object;
   }) {
-    const { Id } = await engine.ask<{ Id: string }>("POST", "/containers/create", { Image: IMAGE, ...options });
+    const { Id } = await engine.ask<{ Id: string }>("POST", "/containers/create", {
+      Image: images.toolyard,
+      ...options,
+    });
     started.push(Id);
     await engine.ask("POST", `/containers/${Id}/start`);
     return Id;
@@ -68,7 +76,7 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
     const { Config, Size } = await engine.ask<{
       Size: number;
       Config: { Labels: Record<string, string>; User: string; Volumes?: object | null };
-    }>("GET", `/images/${IMAGE}/json`);
+    }>("GET", `/images/${images.toolyard}/json`);
     const { Size: baseSize } = await engine.ask<{ Size: number }>("GET", "/images/localhost/toolyard-base/json");
     expect((Size - baseSize) / 1_048_576).toBeLessThan(MAX_IMAGE_MIB);
     expect(Config.User).toBe("1000:1000");
@@ -161,8 +169,15 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
     expect((left.Volumes ?? []).filter(({ Name }) => Mounts.some((mount) => mount.Name === Name))).toEqual([]);
   });
 
-  test("is the runner of the docker runtime: servers on stdio run in it under a bridge, which wants its token, and commands that speak HTTP", async () => {
-    const harness = await openDockerHarness({ runnerImage: IMAGE });
+  test("has uvx in its runner, where nothing but /tmp can be written to", async () => {
+    const Entrypoint = ["/usr/local/sbin/uvx", "--version"];
+    const id = await start({ Image: images.runner, Entrypoint, HostConfig: hardened });
+    expect(await endOf(id), await engine.logs(id)).toBe(0);
+    expect(await engine.logs(id)).toMatch(/^uvx \d+\.\d+/);
+  });
+
+  test("is the runner of the docker runtime: servers on stdio run in it under a bridge, which wants its token, commands that speak HTTP, and what holds them to egress lists", async () => {
+    const harness = await openDockerHarness({ runnerImage: images.runner });
     const { runtime } = harness;
     const program = { env: { GREETING: "hello" }, workingDirectory: null, writablePaths: [] };
     const limits = { maxSessions: null, idleSeconds: null, maxMessageBytes: null };
@@ -185,9 +200,20 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
       ...harness.image("http", []),
       launch: { ...program, kind: "http", command: "node", args: ["-e", serve] },
     };
+    const fetches = `const why = (error) => (error.cause ? why(error.cause) : error.message);
+      require("http").createServer(async (_, answer) =>
+        answer.end(JSON.stringify(await fetch("https://elsewhere.test").then(({ status }) => status, why))),
+      ).listen(process.env.PORT)`;
+    const listed: ReplicaSpec = {
+      ...harness.image("listed", []),
+      launch: { ...program, kind: "http", command: "node", args: ["-e", fetches] },
+      options: { ...DEFAULT_OPTIONS, egress: { allow: ["api.example.com"] } },
+    };
     try {
-      const [bridged, direct] = await Promise.all([runtime.start(stdio), runtime.start(http)]);
+      const [bridged, direct, held] = await Promise.all([stdio, http, listed].map((spec) => runtime.start(spec)));
+      if (!bridged || !direct || !held) throw new Error("three were started");
       expect(await harness.ask(direct, "/")).toBe("hello");
+      expect(await harness.ask(held, "/")).toMatch(/403/);
       const url = `${bridged.endpoint.url}/mcp`;
       await eventually("the bridge answers", async () => (await fetch(url, { method: "POST" })).status === 401);
       const client = await connectMcp("v1", url, stdio.token);
@@ -223,13 +249,13 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
     await using toolyard = await startToolyard({
       env: {
         MCP_DEPLOYMENT_BACKEND: "process,docker",
-        MCP_RUNNER_IMAGE: IMAGE,
+        MCP_RUNNER_IMAGE: images.toolyard,
         DOCKER_HOST: process.env["TEST_DOCKER_HOST"] ?? "",
       },
     });
     const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
     await scaleByLoad(toolyard, token, "DOCKER");
-    const filters = encodeURIComponent(JSON.stringify({ ancestor: [IMAGE], label: ["managed-by=toolyard"] }));
+    const filters = encodeURIComponent(JSON.stringify({ ancestor: [images.toolyard], label: ["managed-by=toolyard"] }));
     await expect.poll(() => engine.ask("GET", `/containers/json?all=1&filters=${filters}`)).toEqual([]);
   });
 
@@ -237,7 +263,7 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
     `docker-compose.yml${noCompose === null ? "" : ` (skipped: ${noCompose})`}`,
     () => {
       test("all parts of it, two of some, are one Toolyard behind one address", { timeout: 600_000 }, async () => {
-        await using compose = await startCompose(engine, IMAGE);
+        await using compose = await startCompose(engine, images.toolyard);
         const { url } = compose;
         await eventually("the front answers", async () => (await fetch(`${url}/health/ready`)).ok);
         const token = await logIn(url, "admin", compose.adminPassword);

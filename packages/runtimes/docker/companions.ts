@@ -3,7 +3,7 @@ import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import type { ContainerCreateOptions } from "dockerode";
 import { EGRESS_PROGRAM, proxyVariables, reportOf, toRefusedLine } from "../egress/replica-side.ts";
 import type { ReplicaLogLine } from "../runtime.ts";
-import { CONFINED, LABELS, logConfig, publishedAt } from "./container-options.ts";
+import { CONFINED, LABELS, logConfig, NO_HEALTH_CHECK, publishedAt } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { EngineRefusal, orNull, type Engine } from "./engine.ts";
 
@@ -131,6 +131,7 @@ export function createCompanions(options: {
       const confined = (side: "inside" | "outside", args: readonly string[]): ContainerCreateOptions => ({
         name: `${nameOf(name)}-${side}`,
         Image: image,
+        Healthcheck: NO_HEALTH_CHECK,
         Entrypoint: ["node"],
         Cmd: [EGRESS_PROGRAM, side, `--folder=${SOCKETS}`, `--server=${port}`, ...args],
         WorkingDir: "/",

@@ -37,6 +37,8 @@ export const CONFINED = {
   CapDrop: ["ALL"],
   SecurityOpt: ["no-new-privileges"],
 };
+/** Toolyard asks by itself. An image's own check would start a program in each container again and again. */
+export const NO_HEALTH_CHECK = { Test: ["NONE"] };
 const MEBIBYTE = 1_048_576;
 
 export async function containerOptions(
@@ -57,6 +59,7 @@ export async function containerOptions(
   return {
     name: own.name,
     Image: launch.image,
+    Healthcheck: NO_HEALTH_CHECK,
     ...(launch.entrypoint !== null && { Entrypoint: launch.entrypoint }),
     ...(launch.args.length > 0 && { Cmd: launch.args }),
     ...(launch.workingDirectory !== null && { WorkingDir: launch.workingDirectory }),
