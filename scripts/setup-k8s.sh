@@ -58,7 +58,7 @@ spec:
     - from:
         - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: $home}}$elsewhere
 ---
-# Replicas reach what is not the node's own, such as a cloud's credentials. Those with an egress list have a policy of their own.
+# Replicas reach any address but those where a cloud serves a node its credentials. Those with an egress list have a policy of their own.
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: replicas-reach-no-node, namespace: $namespace}

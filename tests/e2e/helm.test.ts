@@ -219,10 +219,38 @@ describe.skipIf(missing !== null)(`the helm chart${missing === null ? "" : ` (sk
       const [code] = await once(applied, "close");
       expect(said).not.toMatch(/warning|error/i);
       expect(code, said).toBe(0);
-      expect(said.match(/serverside-applied/g)?.length).toBeGreaterThan(mode === "embedded" ? 10 : 35);
+      expect(said.match(/serverside-applied/g)?.length).toBeGreaterThan(mode === "embedded" ? 10 : 30);
       expect(manifests).not.toMatch(/kind: Cluster/);
     },
   );
+
+  test("replicas and strangers reach gateway and proxy alone, also where nobody reads metrics; those who may read them reach all parts", async () => {
+    const policies = async (values: Record<string, string>): Promise<string[]> => {
+      const given = set({ mode: "distributed", existingSecret: "secrets", ...values });
+      const shown = ["--show-only", "templates/network-policies.yaml"];
+      return (await helm("template", "toolyard", chart, ...given, ...shown)).split(/^---$/m);
+    };
+    const ingressOf = (policy: string): string => /^ {2}ingress:\n((?: {4}.*\n?)*)/m.exec(policy)?.[1] ?? "";
+    /** Parts to which a rule leads that names ports, and neither a peer. */
+    const open = (all: string[]): string[] =>
+      all
+        .filter((policy) => /- ports:\n(?: {8}- .*\n)+(?! +from:)/.test(ingressOf(policy)))
+        .map((policy) => /component: (.*)/.exec(policy)?.[1] ?? "");
+    expect(open(await policies({}))).toEqual(["gateway", "proxy"]);
+    const scraped = await policies({ "networkPolicies.scrapers[0].podSelector.matchLabels.app": "prometheus" });
+    expect(open(scraped)).toEqual(["gateway", "proxy"]);
+    expect(scraped.filter((policy) => policy.includes("app: prometheus")).length).toBe(8);
+  });
+
+  test("an annotation of pods changes with secrets, and is no digest of a password that could be guessed", async () => {
+    const noted = async (values: Record<string, string>): Promise<string | undefined> =>
+      /toolyard.dev\/secrets: (.*)/.exec(await helm("template", "toolyard", chart, ...set(values)))?.[1];
+    const password = { "secrets.ADMIN_PASSWORD": "hunter22" };
+    expect(await noted(password)).toBe("revision-1");
+    const keyed = await noted({ ...password, "secrets.SECRET_KEY": "k".repeat(64) });
+    expect(keyed).toMatch(/^[0-9a-f]{16}$/);
+    expect(await noted({ ...password, "secrets.SECRET_KEY": "l".repeat(64) })).not.toBe(keyed);
+  });
 
   test.each([
     ["an unknown value", { gatway: 1 }, /gatway/],

@@ -43,13 +43,18 @@ function made(given: Partial<ReplicaSpec> = {}, placement: Partial<PodPlacement>
   return { ...manifests, deployment, pod, container: pod?.containers[0] };
 }
 const text = (value: unknown): string => JSON.stringify(value);
+/** As Kubernetes does it (third_party/forked/golang/expansion): `$$` is a dollar, `$(NAME)` the variable's value. */
+const expanded = (arg: string, variables: Record<string, string>): string =>
+  arg.replaceAll(/\$(?:\$|\(([^)]*)\))/g, (all, name?: string) =>
+    name === undefined ? "$" : (variables[name] ?? all),
+  );
 const opened = (data: Record<string, string> | undefined) =>
   Object.fromEntries(Object.entries(data ?? {}).map(([key, value]) => [key, Buffer.from(value, "base64").toString()]));
 
 test("what is secret is in the Secret alone, all else in the ConfigMap", () => {
   const launch = {
     ...image,
-    args: ["--key", "hunter22", "--cost", "$(PRICE)"],
+    args: ["--key", "hunter22", "--cost", "$(PRICE)", "pa$$word", "$$(KEY)", "$"],
     env: { GREETING: "hello", KEY: "hunter22", CONFIG_JSON: '{"key":"say \\"so\\""}' },
   };
   const { deployment, service, configMap, secret, container } = made({ launch, secrets: ["hunter22", 'say "so"'] });
@@ -60,8 +65,8 @@ test("what is secret is in the Secret alone, all else in the ConfigMap", () => {
     TOOLYARD_ARGUMENT_1: "hunter22",
   });
   for (const shown of [deployment, service, configMap]) expect(text(shown)).not.toMatch(/hunter22|so\\*"/);
-  // Kubernetes makes the first a variable's value, and the second a dollar.
-  expect(container?.args).toEqual(["--key", "$(TOOLYARD_ARGUMENT_1)", "--cost", "$$(PRICE)"]);
+  const variables = { TOOLYARD_ARGUMENT_1: "hunter22", PRICE: "1", KEY: "hunter22" };
+  expect(container?.args?.map((arg) => expanded(arg, variables))).toEqual(launch.args);
 });
 
 test("a bridge is told all in the Secret, its token among it", () => {
@@ -93,11 +98,11 @@ test("a pod has no powers, no token of the cluster, and its own user where its i
 test("what a launch may use is limited, and what it asks for set aside", () => {
   const resources = { cpus: 1.5, memoryMb: 512, processes: null, diskMb: 64 };
   expect(made({ resources }).container?.resources).toEqual({
-    limits: { memory: "512Mi", cpu: "1500m" },
-    requests: { memory: "512Mi", cpu: "50m" },
+    limits: { memory: "512Mi", cpu: "1500m", "ephemeral-storage": "128Mi" },
+    requests: { memory: "512Mi", cpu: "50m", "ephemeral-storage": "0" },
   });
   expect(made({ resources }).pod?.volumes).toEqual([{ name: "tmp", emptyDir: { sizeLimit: "64Mi" } }]);
-  expect(made().container?.resources?.requests).toEqual({ memory: "128Mi", cpu: "50m" });
+  expect(made().container?.resources?.requests).toMatchObject({ memory: "128Mi", cpu: "50m" });
 });
 
 test("pods are placed where the operator says", () => {

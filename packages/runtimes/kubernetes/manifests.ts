@@ -59,9 +59,12 @@ const CONFINED = {
   readOnlyRootFilesystem: true,
   capabilities: { drop: ["ALL"] },
 };
+const DISK = "ephemeral-storage";
 const LONGEST_NAME = 40;
 const HASH_LETTERS = 10;
 const DEFAULT_REQUEST = { memoryMb: 128, cpus: 0.05 };
+/** Beside what a launch may keep: the output that a node keeps of a container, 5 files of 10 MiB unless it is set up otherwise. */
+const LOGS_MB = 64;
 /** Of Kubernetes' own liveness probe, which is for when Toolyard is away: how much later than Toolyard's it gives a server up. */
 const LATER = 3;
 
@@ -139,11 +142,17 @@ export function manifestsOf(
     env,
     ports: [{ name: "mcp", containerPort: launch.port, protocol: "TCP" }],
     resources: {
-      limits: { memory: `${memoryMb}Mi`, ...(cpus !== null && { cpu: cpuOf(cpus) }) },
+      limits: {
+        memory: `${memoryMb}Mi`,
+        ...(cpus !== null && { cpu: cpuOf(cpus) }),
+        [DISK]: `${diskMb + LOGS_MB}Mi`,
+      },
       requests: {
         // What a launch asks for is its own; what it leaves open is bounded, and not set aside.
         memory: `${spec.resources.memoryMb ?? Math.min(memoryMb, DEFAULT_REQUEST.memoryMb)}Mi`,
         cpu: cpuOf(Math.min(cpus ?? Infinity, DEFAULT_REQUEST.cpus)),
+        // Left out, it would be the limit.
+        [DISK]: "0",
       },
     },
     securityContext: CONFINED,
@@ -247,8 +256,8 @@ export function manifestsOf(
   };
 }
 
-/** Of `$(NAME)` in commands and arguments Kubernetes makes the variable's value. */
-const escaped = (text: string): string => text.replaceAll("$(", "$$$$(");
+/** In commands and arguments Kubernetes makes the variable's value of `$(NAME)`, and one dollar of each `$$`. */
+const escaped = (text: string): string => text.replaceAll("$", "$$$$");
 /** As a registry's URL may have one. */
 const HAS_PASSWORD = /:\/\/[^\s/@]*@/;
 const argumentName = (index: number): string => `TOOLYARD_ARGUMENT_${index}`;

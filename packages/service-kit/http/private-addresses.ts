@@ -11,6 +11,7 @@ for (const [network, prefix] of [
   ["10.0.0.0", 8],
   ["100.64.0.0", 10], // carrier-grade NAT
   ["127.0.0.0", 8],
+  ["168.63.129.16", 32], // Azure's host, in no registry: it serves virtual machines their certificates and settings
   ["169.254.0.0", 16],
   ["172.16.0.0", 12],
   ["192.0.0.0", 24], // IETF protocol assignments, DS-Lite
