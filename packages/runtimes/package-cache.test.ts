@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { globSync, readFileSync } from "node:fs";
+import { globSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -85,7 +85,37 @@ test("the packages of a deployment that has not run for long are removed when an
   await harness.runtime.forget(gone);
   await start("new");
   expect(caches()).toHaveLength(3);
+  // Of a process that was killed over removing the same.
+  const [left = ""] = caches().map((folder) => `${folder}.removed`);
+  mkdirSync(join(left, "npm"), { recursive: true });
+  utimesSync(left, 0, 0);
   passed = 120_000;
   await start("newer");
-  expect(caches()).toHaveLength(3);
+  expect(caches().filter((folder) => folder !== left)).toHaveLength(3);
+  await harness.runtime.close();
+  harness.runtime = await harness.successor();
+  await harness.runtime.list();
+  await expect.poll(caches).not.toContain(left);
+});
+
+test("the caches of a user who filled them are emptied before any replica of that user starts", async () => {
+  let passed = 0;
+  await open({ now: () => Date.now() + passed });
+  const start = async (name: string, file = "http-server.mjs", args: string[] = []) =>
+    harness.runtime.start(await harness.fixture(name, file, args));
+  const first = await start("first");
+  await harness.runtime.stop(first, 0);
+  const [cache = ""] = caches();
+  for (let number = 0; number < 2_000; number++) writeFileSync(join(cache, "uv", String(number)), "");
+  // Folders so deep that they cannot be counted are too much, too.
+  const digs = await start("digs", "digs-deep.mjs", [join(cache, "npm")]);
+  await expect.poll(() => globSync(join(cache, "npm/closed"))).toHaveLength(1);
+  passed = 120_000; // The disk is measured again.
+  await expect.poll(async () => (await harness.runtime.inspect(digs)).alive, { timeout: 10_000 }).toBe(false);
+  await harness.runtime.stop(digs, 0);
+  const starts = [start("second"), start("third")];
+  await Promise.race(starts);
+  expect(globSync(join(harness.dataDir, "cache/users/*"))).toHaveLength(1);
+  expect(readdirSync(join(cache, "uv"))).toEqual([]);
+  await Promise.all(starts);
 });

@@ -210,7 +210,7 @@ describe.runIf(hasCgroups && hasPython && isolations.includes("bubblewrap"))("li
     return { processes: smallest("pids.max"), memory: smallest("memory.max", "memory.limit_in_bytes") };
   }
 
-  test("hold a replica that makes itself root of its group", async () => {
+  test("hold a replica that makes itself root of its group, and hides its processes there; it ends as any other", async () => {
     harness = await openProcessHarness({ isolation: "bubblewrap" });
     const spec = await harness.fixture("lifts", "");
     const command = { command: "python3", args: [join(import.meta.dirname, "fixtures/lifts-limits.py")] };
@@ -227,6 +227,9 @@ describe.runIf(hasCgroups && hasPython && isolations.includes("bubblewrap"))("li
     const [unified = ""] = createCgroups({ ownerId: claimFolder(harness.dataDir) }).find(spec.name);
     const below = readdirSync(unified, { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory());
     expect(below.length).toBeLessThan(100);
+    await harness.runtime.stop(handle, 100);
+    expect(await harness.remains(spec)).toEqual(["folder lifts"]);
+    expect(existsSync(unified)).toBe(false);
   });
 });
 

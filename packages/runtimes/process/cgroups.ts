@@ -1,5 +1,6 @@
 import {
   accessSync,
+  chmodSync,
   constants,
   existsSync,
   mkdirSync,
@@ -31,7 +32,7 @@ export interface Cgroups {
    * @throws the system's error
    */
   enter(folders: readonly string[], pid: number): void;
-  /** Its processes; null when there is no such group. */
+  /** Its processes, whatever they did to the groups below it; null when there is no such group. */
   members(folders: readonly string[]): number[] | null;
   /** Whether the kernel ended one of its processes for want of memory. */
   ranOutOfMemory(folders: readonly string[]): boolean;
@@ -127,7 +128,12 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
     },
     members(folders) {
       const [first] = own(folders);
-      return first === undefined ? null : membersBelow(first);
+      if (first === undefined) return null;
+      const unreadable: string[] = [];
+      const listed = membersBelow(first, unreadable);
+      if (unreadable.length === 0) return listed;
+      const mount = parents.find((parent) => parent.kind === "unified" && isWithin(parent.mount, first));
+      return mount === undefined ? listed : processesIn(join(mount.root, relative(mount.mount, first)));
     },
     ranOutOfMemory: (folders) => own(folders).some(wasKilledIn),
     kill(folders) {
@@ -144,6 +150,8 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
 interface OwnGroup {
   kind: "unified" | "pids" | "memory" | "cpu";
   mount: string;
+  /** The group that is seen at `mount`. */
+  root: string;
   folder: string;
 }
 
@@ -166,7 +174,7 @@ function ownGroups(): OwnGroup[] {
         const folder = join(mount, relative(root, path));
         // A group of version 2 that has processes hands no limits on: systemd's DelegateSubgroup has it have none.
         const isDelegated = kind === "unified" && UNIT.test(dirname(folder)) && isWritable(dirname(folder));
-        return [{ kind, mount, folder: isDelegated ? dirname(folder) : folder }];
+        return [{ kind, mount, root, folder: isDelegated ? dirname(folder) : folder }];
       }
     }
     return [];
@@ -202,15 +210,31 @@ function hasBelow(folder: string, isRight: (group: string) => boolean): boolean 
   }
 }
 
-function membersBelow(folder: string): number[] | null {
+/**
+ * Adds to `unreadable` what is there and does not tell: in namespaces of its own making a process may close the groups below its own, or make them
+ * `threaded`, whose processes only the group above lists.
+ */
+function membersBelow(folder: string, unreadable: string[]): number[] | null {
   try {
     const text = readFileSync(join(folder, "cgroup.procs"), "utf8");
     const own = text.split("\n").filter(Boolean).map(Number);
-    return [...own, ...subgroupsOf(folder).flatMap((below) => membersBelow(below) ?? [])];
+    return [...own, ...subgroupsOf(folder).flatMap((below) => membersBelow(below, unreadable) ?? [])];
   } catch (error) {
-    if (GONE.has(systemCodeOf(error) ?? "")) return null;
-    throw error;
+    const code = systemCodeOf(error);
+    if (code === null) throw error;
+    if (!GONE.has(code)) unreadable.push(folder);
+    return null;
   }
+}
+
+/** Processes of a group of version 2 and all below it, by what the kernel says of each process of the host: nobody can change that. */
+function processesIn(group: string): number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => {
+      const [, path] = /^0::(.*)$/m.exec(pid > 0 ? readOrEmpty(`/proc/${pid}/cgroup`) : "") ?? [];
+      return path !== undefined && isWithin(group, path);
+    });
 }
 
 /** Version 1 counts a kill in the group of the process, version 2 in those above it as well. */
@@ -230,6 +254,8 @@ function subgroupsOf(folder: string): string[] {
 }
 
 function removeBelow(folder: string): void {
+  // It may have been closed, where Toolyard is not root.
+  attempt(() => chmodSync(folder, 0o755));
   for (const below of subgroupsOf(folder)) removeBelow(below);
   rmdirSync(folder);
 }

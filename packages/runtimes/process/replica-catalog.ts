@@ -12,7 +12,8 @@ import { createReplicaLog } from "./replica-log.ts";
 import type { ReplicaLog } from "./replica-log.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
 import { createOveruse } from "./overuse.ts";
-import { removeTree } from "./tree-removal.ts";
+import { completeRemovals, removeTree } from "./tree-removal.ts";
+import { oneStart } from "../one-start.ts";
 import { allowanceOf } from "../resources.ts";
 import { findOrphans } from "./orphans.ts";
 import { createReplicaRecords, readRecords, wasSpawned } from "./replica-records.ts";
@@ -44,7 +45,7 @@ export interface ReplicaCatalog {
    * @throws ToolyardError BAD_USER_INPUT when a replica that runs can.
    */
   checkSteady(path: string): void;
-  /** Removes package caches that are not used any more, and those of a user who filled them, once none of its replicas runs; `next` is about to start. */
+  /** Removes package caches that are not used any more, and those of a user who filled them, once none of its replicas runs; `next` is then `add`ed. */
   makeRoom(next: ReplicaSpec): Promise<void>;
   /** About to be spawned; `url` is where it will answer. */
   add(spec: ReplicaSpec, start: Pick<ReplicaRecord, "writablePaths" | "url" | "logKey" | "createdAt">): Replica;
@@ -62,6 +63,8 @@ export interface ReplicaCatalog {
 }
 
 const UNSEEN_END = { exitCode: null, signal: null, detail: null };
+/** In the log. One replica's is no reason not to start others. */
+const LEFT_RUNNING = "processes that a replica left behind cannot be killed";
 /** How long the exit status of a process that is gone may take to be told to us. */
 const EXIT_STATUS_MS = 1_000;
 /** Of the last line about it, in `detail`. */
@@ -103,13 +106,18 @@ export function createReplicaCatalog(options: {
   let restUntil = 0;
   /** Users whose package caches are to be emptied before their next start. */
   const overfull = new Set<string>();
+  /** By user: their next starts wait for it. */
+  const emptying = new Map<string, Promise<void>>();
+  /** Replicas that ended, whose processes that are left are being killed. */
+  const sweeping = new Set<Replica>();
   /** Replicas that are being killed for what they used, and why: better words than their own last ones. */
   const punished = new WeakMap<Replica, string>();
 
-  const inBackground = (what: string, replica: Replica, work: () => Promise<void>): void => {
-    const task = work()
-      .catch((error: unknown) => log.error({ replica: replica.record.name, err: error }, what))
-      .finally(() => background.delete(task));
+  const orLogged = (what: string, name: string | undefined, work: () => Promise<void>): Promise<void> =>
+    work().catch((error: unknown) => log.error({ replica: name, err: error }, what));
+
+  const inBackground = (what: string, replica: Replica | null, work: () => Promise<void>): void => {
+    const task = orLogged(what, replica?.record.name, work).finally(() => background.delete(task));
     background.add(task);
   };
 
@@ -134,8 +142,13 @@ export function createReplicaCatalog(options: {
   };
 
   const sweep = async (replica: Replica): Promise<void> => {
-    await terminator.terminate(targetOf(replica), () => 0);
-    records.removeSocket(replica.record.name);
+    sweeping.add(replica);
+    try {
+      await terminator.terminate(targetOf(replica), () => 0);
+      records.removeSocket(replica.record.name);
+    } finally {
+      sweeping.delete(replica);
+    }
   };
 
   const running = (): Replica[] => [...replicas.values()].filter(({ record }) => wasSpawned(record) && !record.ended);
@@ -144,6 +157,16 @@ export function createReplicaCatalog(options: {
     const found = table.find(candidates.flatMap(({ record }) => record.pid ?? []));
     return candidates.filter(({ record }) => found.get(record.pid ?? 0)?.startToken === record.startToken);
   };
+
+  /** Whether a process may run, or is about to, that has the package caches of this user. */
+  const usesCaches = (userId: string): boolean =>
+    [...replicas.values()]
+      .filter(({ record }) => record.userId === userId)
+      .some((replica) => {
+        const { record, stopping } = replica;
+        if (stopping || sweeping.has(replica)) return true;
+        return !record.ended && (!wasSpawned(record) || aliveOf([replica]).length > 0);
+      });
 
   const exitStatus = async ({ exited }: Replica): Promise<void> => {
     if (exited) await Promise.race([exited, delay(EXIT_STATUS_MS, undefined, { ref: false })]);
@@ -177,7 +200,8 @@ export function createReplicaCatalog(options: {
       table,
     })) {
       log.warn({ replica: target.name }, "a replica runs whose folder was removed; it is ended");
-      await terminatorFor(former === null ? noCgroups : createCgroups({ ownerId: former })).terminate(target, () => 0);
+      const itsTerminator = terminatorFor(former === null ? noCgroups : createCgroups({ ownerId: former }));
+      await orLogged(LEFT_RUNNING, target.name, () => itsTerminator.terminate(target, () => 0));
     }
     for (const record of copied) {
       const replica = replicaOf(record);
@@ -190,6 +214,9 @@ export function createReplicaCatalog(options: {
   };
 
   const load = async (): Promise<void> => {
+    inBackground("folders that an earlier process was removing cannot be removed", null, () =>
+      completeRemovals([root, ...storage.parents()]),
+    );
     /** Such as a newer Toolyard's, whose replicas are not lost. */
     const unreadable = new Set<string>();
     const all = readRecords(root, (path, error) => {
@@ -207,9 +234,10 @@ export function createReplicaCatalog(options: {
     for (const [name, replica] of replicas) {
       const { record } = replica;
       const old = record.ended !== null && record.ended.at < now() - keepEndedMs;
-      if ((!wasSpawned(record) && !record.ended) || old) await remove(name);
+      if ((!wasSpawned(record) && !record.ended) || old)
+        await orLogged("a replica's folders cannot be removed", name, () => remove(name));
       else if (wasSpawned(record) && !alive.has(replica)) {
-        inBackground("processes that a replica left behind cannot be killed", replica, () => sweep(replica));
+        inBackground(LEFT_RUNNING, replica, () => sweep(replica));
         // Not told to listeners: what ended before is for `inspect` to say.
         if (!record.ended) {
           save(replica, { ended: { at: now(), ...UNSEEN_END, detail: lastWords(replica.log) } });
@@ -218,7 +246,8 @@ export function createReplicaCatalog(options: {
     }
     // Groups are Toolyard's own making: one without a record is of a replica whose folder was lost.
     for (const name of cgroups.names().filter((each) => !replicas.has(each) && !unreadable.has(each))) {
-      await terminator.terminate({ name, main: null, cgroups: cgroups.find(name) }, () => 0);
+      const target = { name, main: null, cgroups: cgroups.find(name) };
+      await orLogged(LEFT_RUNNING, name, () => terminator.terminate(target, () => 0));
     }
     if (alive.size > 0) watch();
   };
@@ -352,9 +381,11 @@ export function createReplicaCatalog(options: {
       const { userId } = next;
       const present = [...replicas.values()].map(({ record }) => record);
       await storage.removeUnused([...present, next], now() - keepEndedMs);
-      if (!overfull.has(userId) || aliveOf(running()).some(({ record }) => record.userId === userId)) return;
-      overfull.delete(userId);
-      await removeTree(storage.cachesOf(userId));
+      if (overfull.has(userId) && !usesCaches(userId)) {
+        overfull.delete(userId);
+        void oneStart(emptying, userId, () => removeTree(storage.cachesOf(userId)));
+      }
+      await emptying.get(userId);
     },
     add(spec, { writablePaths, url, logKey, createdAt }) {
       const { name, replicaId, deploymentId, userId, resources } = spec;

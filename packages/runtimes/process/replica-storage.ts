@@ -12,7 +12,7 @@ import {
 import { join, relative } from "node:path";
 import type { ReplicaSpec } from "../runtime.ts";
 import { statusOf } from "./paths.ts";
-import { removeTree } from "./tree-removal.ts";
+import { isBeingRemoved, removeTree } from "./tree-removal.ts";
 
 type Whose = Pick<ReplicaSpec, "userId" | "deploymentId" | "replicaId">;
 
@@ -42,6 +42,8 @@ export interface ReplicaStorage {
   remove(whose: Whose): Promise<void>;
   /** Removes the caches of deployments that none of `present` belongs to and that were not used since `before` (epoch ms). */
   removeUnused(present: readonly Whose[], before: number): Promise<void>;
+  /** The folders in which all of that lies. */
+  parents(): string[];
 }
 
 export function createReplicaStorage(options: {
@@ -100,14 +102,11 @@ export function createReplicaStorage(options: {
         for (const folder of foldersIn(user)) {
           // An earlier version had one cache for all of a user's replicas.
           const isUsed = used.has(OF_DEPLOYMENT.test(folder) ? folder : user);
-          if (isUsed || (statusOf(folder)?.mtimeMs ?? 0) >= before) continue;
-          // At once, for a start that prepares it meanwhile.
-          const removed = folder.endsWith(REMOVED) ? folder : folder + REMOVED;
-          if (removed !== folder) renameSync(folder, removed);
-          await removeTree(removed);
+          if (!isUsed && (statusOf(folder)?.mtimeMs ?? 0) < before) await removeTree(folder);
         }
       }
     },
+    parents: () => [homes, join(caches, "replicas"), users, ...foldersIn(users)],
   };
 }
 
@@ -118,8 +117,7 @@ function linkTo(target: string, link: string): void {
   symlinkSync(target, link);
 }
 
-const REMOVED = ".removed";
-const OF_DEPLOYMENT = /\/[0-9a-f]{32}(?:\.removed)?$/;
+const OF_DEPLOYMENT = /\/[0-9a-f]{32}$/;
 
 function noteUse(folder: string): void {
   const now = new Date();
@@ -127,7 +125,8 @@ function noteUse(folder: string): void {
 }
 
 function foldersIn(folder: string): string[] {
-  return statusOf(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
+  const names = statusOf(folder) ? readdirSync(folder).filter((name) => !isBeingRemoved(name)) : [];
+  return names.map((name) => join(folder, name));
 }
 
 /** Ids come from other services: whatever is in them, they name one folder. */
