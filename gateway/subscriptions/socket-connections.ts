@@ -5,6 +5,7 @@ import { CloseCode } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
 import { anonymous, isPublic, nextTimeSlice, type Caller, type ErrorCode, type Logger } from "@toolyard/service-kit";
 import { hasTooManyValues } from "@toolyard/service-kit/http/request-body.ts";
+import { isTooNested } from "@toolyard/service-kit/json.ts";
 import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { badCredentialOf } from "../admission/open-operations.ts";
@@ -167,7 +168,7 @@ export function createSocketConnections(
     const text = data.toString("utf8");
     let message: SocketMessage;
     try {
-      if (hasTooManyValues(text)) throw new Error("Too many values");
+      if (hasTooManyValues(text) || isTooNested(text)) throw new Error("Too many values or levels");
       message = protocol.read(text);
     } catch {
       if (protocol.badMessage !== null) void writer.send(protocol.badMessage);

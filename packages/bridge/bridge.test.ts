@@ -294,6 +294,35 @@ describe("a server that misbehaves", () => {
     }
   });
 
+  test.each([
+    ["result", "a result", "the server's answer was nested more than 256 levels deep and was not passed on"],
+    ["error", "deep", "the server's answer was nested more than 256 levels deep and was not passed on"],
+    ["log", "logged", "logged"],
+    ["question", null, "the request was nested more than 256 levels deep and was not passed on"],
+  ])("and nests a %s too deep is told so, and goes on for everybody else", async (part, usual, tooDeep) => {
+    await using running = await startBridge(fixture("server"));
+    const session = await running.openSession();
+    const pid = await running.callTool("pid", {}, session);
+    const say = (levels: number) => running.callTool("deep", { part, levels }, session).catch(String);
+    if (usual !== null) expect(await say(250)).toContain(usual);
+    for (const levels of [300, 3_500, 100_000]) expect(await say(levels)).toContain(tooDeep);
+    expect(await running.callTool("pid", {}, session)).toBe(pid);
+  });
+
+  test("is not asked what is nested too deep", async () => {
+    await using running = await startBridge(fixture("server"));
+    const session = await running.openSession();
+    for (const levels of [300, 4_000, 100_000]) {
+      const nested = "[".repeat(levels) + "]".repeat(levels);
+      const text = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":${nested}}}`;
+      const { status, messages } = await running.post(text, { "mcp-session-id": session });
+      expect([status, messages[0]?.error]).toEqual([
+        400,
+        { code: -32600, message: "Invalid Request: the request body has more than 256 levels" },
+      ]);
+    }
+  });
+
   test("and answers a stateless call with more than the launch allows fails that call, and is asked on", async () => {
     await using running = await startBridge(fixture("server"), { maxMessageBytes: 100_000 });
     const { body, headers } = stateless("tools/call", { name: "huge", arguments: { bytes: 100_000 } }, { id: 5 });

@@ -7,6 +7,7 @@ import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { classify, type RequestHeaders, SESSION_VERSIONS } from "./protocol/era.ts";
 import { keepDigits, refuse } from "./protocol/exchange.ts";
+import { isTooNested, MAX_NESTING } from "@toolyard/service-kit/json.ts";
 import { parseJson } from "./protocol/json-parse.ts";
 import { code, isId, kindOf, type Message, oneLine, readMessage } from "./protocol/json-rpc.ts";
 import { itemsOf } from "./protocol/json-splice.ts";
@@ -124,6 +125,10 @@ export function createBridgeServer(options: ServerOptions): Server {
         message: `Payload Too Large: Request body must not exceed ${MAX_BODY_BYTES} bytes`,
         headers: { connection: "close" },
       });
+    }
+    if (isTooNested(text)) {
+      const message = `Invalid Request: the request body has more than ${MAX_NESTING} levels`;
+      return refuse(response, 400, { code: code.invalidRequest, message });
     }
     let body: unknown;
     try {

@@ -259,13 +259,16 @@ test("who may not is told what they tried, and JSON that is broken where it is",
   expect(await refused('uploadDocument(input: { title: "t", content: "c" }) { id }')).toBe(
     `You may not upload documents ${end}`,
   );
-  const broken = await fetch(`${toolyard.url}/graphql`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: '{\n  "query": "{ me { id } }",\n}',
-  });
-  expect(JSON.stringify(await broken.json())).toContain(
+  const post = async (body: string) =>
+    (
+      await fetch(`${toolyard.url}/graphql`, { method: "POST", headers: { "content-type": "application/json" }, body })
+    ).text();
+  expect(await post('{\n  "query": "{ me { id } }",\n}')).toContain(
     "The body is not JSON: at line 3, column 1 expected double-quoted property name.",
+  );
+  const nested = "[".repeat(20_000) + "]".repeat(20_000);
+  expect(await post(`{"query":"{ me { id } }","variables":{"it":${nested}}}`)).toContain(
+    "The body has more than 256 levels.",
   );
 });
 

@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
-import { isObject, parseJson } from "@toolyard/service-kit/json.ts";
+import { isObject, isTooNested, MAX_NESTING, parseJson } from "@toolyard/service-kit/json.ts";
 import { createFloodGate, type FloodGate } from "./flood-gate.ts";
 import { createLineSplitter } from "../protocol/lines.ts";
 import { code as errorCode, errorText, type Message, readMessage } from "../protocol/json-rpc.ts";
@@ -73,15 +73,23 @@ export interface ChildOptions {
 export type OpenChild = (options: ChildOptions) => Child;
 
 /**
- * Takes the message of a text, or the messages: batches were part of 2025-03-26. `other` takes the rest.
+ * Takes the message of a text, or the messages: batches were part of 2025-03-26.
  * @param text One line.
  */
 export function takeMessages(
   text: string,
   mask: SecretMask,
-  take: (message: Message, raw: string) => void,
-  other: (text: string) => void,
+  to: MessageTaker & {
+    /** Takes what is no message. */
+    other(text: string): void;
+  },
 ): void {
+  const { take, other } = to;
+  if (isTooNested(text)) {
+    const long = createLongMessage();
+    long.see(Buffer.from(text));
+    return leaveOut(long, `nested more than ${MAX_NESTING} levels deep`, to);
+  }
   const value = parseJson(text);
   if (value === undefined) return other(text);
   for (const item of Array.isArray(value) ? value : [value]) {
@@ -95,6 +103,24 @@ export function takeMessages(
       take(masked, item === value && print === JSON.stringify(message) ? text : print);
     }
   }
+}
+
+export interface MessageTaker {
+  log: LineLog;
+  take(message: Message, raw: string): void;
+  /** Answers the server. */
+  reply(text: string): void;
+}
+
+/** Who waits for a message that is not passed on is told. `why` ends a sentence. */
+function leaveOut(long: LongMessage | null, why: string, { log, take, reply }: MessageTaker): void {
+  log.write("SYSTEM", `a message of the server was ${why} and is left out`);
+  if (long === null || long.id === null) return;
+  if (long.hasMethod)
+    return reply(errorText(long.id, errorCode.serverError, `the request was ${why} and was not passed on`));
+  const message = `the server's answer was ${why} and was not passed on; ask for less at once`;
+  const answer: Message = { jsonrpc: "2.0", id: long.id, error: { code: errorCode.serverError, message } };
+  take(answer, JSON.stringify(answer));
 }
 
 /** A child that reads nothing is given up when this many bytes wait for it. */
@@ -169,30 +195,21 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     if (stdoutGate.admits(line.length)) log.write("STDOUT", line);
   }
 
+  const taker: MessageTaker = {
+    log,
+    take: (message, raw) => handler?.onMessage(message, raw),
+    reply: write,
+  };
   const stdout = createLineSplitter({
     maxBytes: maxMessageBytes,
     watch: createLongMessage,
     onLine(line) {
       // A failed parse takes long, in a flood of lines that are not messages.
       if (!START_OF_MESSAGE.test(line)) return printed(line);
-      takeMessages(line, mask, (message, raw) => handler?.onMessage(message, raw), printed);
+      takeMessages(line, mask, { ...taker, other: printed });
     },
-    onOverflow: (long) => refuseLong(long),
+    onOverflow: (long) => leaveOut(long, `more than ${maxMessageBytes} bytes (maxMessageBytes in the launch)`, taker),
   });
-
-  /** A message that was too long is left out, and its caller gets an error. */
-  function refuseLong(long: LongMessage | null): void {
-    const limit = `more than ${maxMessageBytes} bytes (maxMessageBytes in the launch)`;
-    log.write("SYSTEM", `a message of the server was ${limit} and is left out`);
-    if (long === null || long.id === null) return;
-    if (long.hasMethod) {
-      write(errorText(long.id, errorCode.serverError, `the request was ${limit} and was not passed on`));
-      return;
-    }
-    const message = `the server's answer was ${limit} and was not passed on; ask for less at once`;
-    const answer: Message = { jsonrpc: "2.0", id: long.id, error: { code: errorCode.serverError, message } };
-    handler?.onMessage(answer, JSON.stringify(answer));
-  }
   const stderr = createLineSplitter({
     maxBytes: 1024 * 1024,
     onLine(line) {

@@ -123,6 +123,22 @@ test("clients that read nothing hold a bounded part of the memory that all calle
   await client.close();
 }, 60_000);
 
+test("what is nested too deep fails its call alone", async () => {
+  const nested = "[".repeat(100_000) + "]".repeat(100_000);
+  await using server = await startFlood((stream, id) => {
+    stream.write(
+      `event: message\ndata: {"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":${nested}}\n\n`,
+    );
+    stream.write(`event: message\ndata: {"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":{"data":${nested}}}\n\n`);
+  });
+  for (const revision of ["v1", "v2-stateless"] as const) {
+    const client = await connectMcp(revision, running.url + (await route(server.url)), token);
+    await expect(client.callTool("flood", {})).rejects.toThrow("nested more than 256 levels deep");
+    expect(await client.listTools()).toEqual(["flood"]);
+    await client.close();
+  }
+});
+
 test("answers to messages that never end hold no connection", async () => {
   let open = 0;
   let stream: ServerResponse | null = null;

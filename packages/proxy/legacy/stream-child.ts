@@ -59,12 +59,12 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
         endpoint.resolve(named);
       },
       onMessage: (data) =>
-        takeMessages(
-          oneLine(data),
-          mask,
-          (message, raw) => handler?.onMessage(message, raw),
-          (text) => log.write("STDOUT", text),
-        ),
+        takeMessages(oneLine(data), mask, {
+          log,
+          take: (message, raw) => handler?.onMessage(message, raw),
+          reply: send,
+          other: (text) => log.write("STDOUT", text),
+        }),
       onRead: (read) => server.throttle.keep(read, stopped.signal),
     }).catch(finish);
   }
@@ -101,6 +101,16 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
     handler?.onMessage(JSON.parse(answer) as Message, answer);
   }
 
+  function send(text: string): void {
+    if (end !== null || closing) return;
+    open();
+    const taken = before.then(() => post(text));
+    before = Promise.race([taken, before.then(() => delay(IN_ORDER_MS, undefined, { ref: false }))]).catch(
+      () => undefined,
+    );
+    taken.catch((error: unknown) => refused(text, error));
+  }
+
   return {
     pid,
     startedAt: Date.now(),
@@ -119,15 +129,7 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
     usedBy(user) {
       caller = user;
     },
-    send(text) {
-      if (end !== null || closing) return;
-      open();
-      const taken = before.then(() => post(text));
-      before = Promise.race([taken, before.then(() => delay(IN_ORDER_MS, undefined, { ref: false }))]).catch(
-        () => undefined,
-      );
-      taken.catch((error: unknown) => refused(text, error));
-    },
+    send,
     close() {
       closing = true;
       finish(new StreamError("it was closed"));

@@ -9,6 +9,7 @@ import { CONNECTION_HEADERS } from "@toolyard/service-kit/http/connection-header
 import { checkedLookup, isPrivateAddress } from "@toolyard/service-kit/http/private-addresses.ts";
 
 const CONNECT_TIMEOUT_MS = 30_000;
+const TIMED_OUT = "ETIMEDOUT";
 const HEADERS_TIMEOUT_MS = 15_000;
 /** Of a name, with the dot of the root (RFC 1035, section 2.3.4). */
 const MAX_HOST = 254;
@@ -69,9 +70,7 @@ export function createForwardProxy(options: {
     };
     try {
       const upstream = connect({ ...way(target), allowHalfOpen: true, noDelay: true });
-      upstream.setTimeout(CONNECT_TIMEOUT_MS, () =>
-        upstream.destroy(Object.assign(new Error(), { code: "ETIMEDOUT" })),
-      );
+      upstream.setTimeout(CONNECT_TIMEOUT_MS, () => upstream.destroy(timedOut()));
       upstream.once("error", fail);
       socket.once("close", () => upstream.destroy());
       upstream.once("connect", () => {
@@ -107,7 +106,7 @@ export function createForwardProxy(options: {
         timeout: CONNECT_TIMEOUT_MS,
       });
       outgoing.once("socket", (socket) => socket.once("connect", () => outgoing.setTimeout(0)));
-      outgoing.once("timeout", () => outgoing.destroy(Object.assign(new Error(), { code: "ETIMEDOUT" })));
+      outgoing.once("timeout", () => outgoing.destroy(timedOut()));
       outgoing.once("response", (incoming) => {
         try {
           response.writeHead(incoming.statusCode ?? 502, passed(incoming));
@@ -135,6 +134,8 @@ function targetOf(url: URL | null, authority: string): Target | null {
   if (url.hostname === "" || url.hostname.length > MAX_HOST) return null;
   return { host: url.hostname.replace(/^\[|\]$/g, ""), port };
 }
+
+const timedOut = (): Error => Object.assign(new Error(), { code: TIMED_OUT });
 
 const written = ({ host, port }: Target): string => `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 

@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { finished } from "node:stream/promises";
 import { ToolyardError } from "../errors/errors.ts";
 import { endOfString, jsonProblem } from "../errors/json-text.ts";
+import { isTooNested, MAX_NESTING } from "../json.ts";
 
 /** JSON values allowed in one body: real requests have far fewer, and a million empty objects hold the event loop for a second. */
 const MAX_JSON_VALUES = 200_000;
@@ -9,7 +10,8 @@ const MAX_JSON_VALUES = 200_000;
 const UNCOUNTED_BYTES = 256 * 1024;
 
 /**
- * Parses JSON that a client sent, unless it has so many values that parsing would hold up everybody else.
+ * Parses JSON that a client sent, unless it has so many values that parsing would hold up everybody else, or so many levels that it could not be
+ * printed again.
  * @param what Begins the sentence that says what is wrong.
  * @param parse As JSON.parse.
  * @throws ToolyardError BAD_USER_INPUT, PAYLOAD_TOO_LARGE
@@ -20,6 +22,7 @@ export function parseClientJson(text: string, what: string, parse: (text: string
       extensions: { limit: "jsonValues", max: MAX_JSON_VALUES },
     });
   }
+  if (isTooNested(text)) throw new ToolyardError("BAD_USER_INPUT", `${what} has more than ${MAX_NESTING} levels.`);
   try {
     return parse(text);
   } catch (cause) {

@@ -2,6 +2,7 @@ import { readInterface, type InterfaceReading } from "@toolyard/bridge/interface
 import type { Client, RequestOptions } from "@modelcontextprotocol/client";
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
+import { isTooNested } from "@toolyard/service-kit/json.ts";
 import { ownUrl, urlAt } from "@toolyard/service-kit/http/origin-path.ts";
 import { z } from "zod";
 import type { ProbeAnswer } from "./probe-answer.ts";
@@ -53,7 +54,9 @@ export function readMcp(options: McpCallOptions): Promise<InterfaceReading> {
       async ask(method, params) {
         try {
           const result = await client.request({ method, params }, anyResult, requestOptions);
-          return { result, bytes: JSON.stringify(result).length };
+          const text = JSON.stringify(result);
+          if (isTooNested(text)) throw new Error(`The result of ${method} has too many levels.`);
+          return { result, bytes: text.length };
         } catch (error) {
           // The client throws the server's errors with their codes.
           const code = error instanceof Error && "code" in error && typeof error.code === "number" ? error.code : null;
