@@ -55,8 +55,8 @@ export function lockDifferences(manifests: ReadonlyMap<string, Locked>, packages
         found.push(`${kind} of ${where}: ${key} is ${locked?.[kind]?.[key]}, not ${manifest[kind]?.[key]}`);
       for (const [key, wanted] of wants) {
         const { version: installed = null } = packages[`node_modules/${key}`] ?? {};
-        // Ranges, other names and workspaces are npm's to compare.
-        if (/^\d/.test(wanted) && folder === "" && installed !== wanted)
+        // Ranges, other names and workspaces are npm's to compare. A workspace's own folder of packages would not be in the image (Dockerfile).
+        if (/^\d/.test(wanted) && installed !== wanted)
           found.push(`${key} is ${installed}, not ${wanted}`);
       }
     }

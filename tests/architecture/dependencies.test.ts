@@ -59,3 +59,13 @@ test.each([
   const found = lockDifferences(manifests, { ...locked, ...difference });
   expect(found).toEqual(sentences.map((sentence) => expect.stringMatching(sentence)));
 });
+
+test("finds a package that a workspace has in another version than the project: only the project's folder is in the image", () => {
+  const exact = { ...workspace, dependencies: { ajv: "2.0.0" } };
+  const found = lockDifferences(new Map<string, object>([...manifests, ["packages/w", exact]]), {
+    ...locked,
+    "packages/w": exact,
+    "packages/w/node_modules/ajv": { version: "2.0.0" },
+  });
+  expect(found).toEqual(["ajv is 1.0.0, not 2.0.0"]);
+});
