@@ -56,8 +56,7 @@ export function lockDifferences(manifests: ReadonlyMap<string, Locked>, packages
       for (const [key, wanted] of wants) {
         const { version: installed = null } = packages[`node_modules/${key}`] ?? {};
         // Ranges, other names and workspaces are npm's to compare. A workspace's own folder of packages would not be in the image (Dockerfile).
-        if (/^\d/.test(wanted) && installed !== wanted)
-          found.push(`${key} is ${installed}, not ${wanted}`);
+        if (/^\d/.test(wanted) && installed !== wanted) found.push(`${key} is ${installed}, not ${wanted}`);
       }
     }
     if (folder !== "" && packages[`node_modules/${name}`]?.resolved !== folder)
