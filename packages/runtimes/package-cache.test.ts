@@ -75,23 +75,35 @@ test("a deployment that is started again fetches nothing again, and has nothing 
   expect(caches()).toHaveLength(2);
 }, 120_000);
 
-test("the packages of a deployment that has not run for long are removed when another starts", async () => {
+test("the packages of a deployment that has not run for long are removed when another starts, empty caches a minute after it", async () => {
   let passed = 0;
-  await open({ keepEndedMs: 60_000, now: () => Date.now() + passed });
+  await open({ keepEndedMs: 300_000, now: () => Date.now() + passed });
   const start = async (deploymentId: string) =>
     harness.runtime.start({ ...(await harness.fixture(deploymentId, "http-server.mjs")), deploymentId });
-  const [gone] = await Promise.all([start("gone"), start("running")]);
-  await harness.runtime.stop(gone, 0);
-  await harness.runtime.forget(gone);
+  const stopped = await Promise.all([start("gone"), start("fetches-nothing")]);
+  const [of = ""] = caches().filter((folder) =>
+    folder.endsWith(createHash("sha256").update("gone").digest("hex").slice(0, 32)),
+  );
+  writeFileSync(join(of, "uv", "package"), "");
+  await start("running");
+  for (const handle of stopped) {
+    await harness.runtime.stop(handle, 0);
+    await harness.runtime.forget(handle);
+  }
   await start("new");
-  expect(caches()).toHaveLength(3);
+  expect(caches()).toHaveLength(4);
+  passed = 61_000;
+  await start("newer");
+  expect(caches()).toHaveLength(4);
+  expect(caches()).toContain(of);
   // Of a process that was killed over removing the same.
   const [left = ""] = caches().map((folder) => `${folder}.removed`);
   mkdirSync(join(left, "npm"), { recursive: true });
   utimesSync(left, 0, 0);
-  passed = 120_000;
-  await start("newer");
-  expect(caches().filter((folder) => folder !== left)).toHaveLength(3);
+  passed = 400_000;
+  await start("newest");
+  expect(caches().filter((folder) => folder !== left)).toHaveLength(4);
+  expect(caches()).not.toContain(of);
   await harness.runtime.close();
   harness.runtime = await harness.successor();
   await harness.runtime.list();

@@ -380,7 +380,7 @@ export function createReplicaCatalog(options: {
     async makeRoom(next) {
       const { userId } = next;
       const present = [...replicas.values()].map(({ record }) => record);
-      await storage.removeUnused([...present, next], now() - keepEndedMs);
+      await storage.removeUnused([...present, next], { now: now(), before: now() - keepEndedMs });
       if (overfull.has(userId) && !usesCaches(userId)) {
         overfull.delete(userId);
         void oneStart(emptying, userId, () => removeTree(storage.cachesOf(userId)));

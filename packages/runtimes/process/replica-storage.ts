@@ -40,8 +40,8 @@ export interface ReplicaStorage {
   cachesOf(user: string): string;
   /** Removes the storage that only this replica uses. Its deployment may be started again, for which the cache stays. */
   remove(whose: Whose): Promise<void>;
-  /** Removes the caches of deployments that none of `present` belongs to and that were not used since `before` (epoch ms). */
-  removeUnused(present: readonly Whose[], before: number): Promise<void>;
+  /** Removes the caches of deployments that none of `present` belongs to and that were not used since `before`, or are empty (both epoch ms). */
+  removeUnused(present: readonly Whose[], at: { now: number; before: number }): Promise<void>;
   /** The folders in which all of that lies. */
   parents(): string[];
 }
@@ -96,13 +96,14 @@ export function createReplicaStorage(options: {
       if (statusOf(sharedFolder(whose))) noteUse(sharedFolder(whose));
       await Promise.all(ownFolders(whose.replicaId).map(removeTree));
     },
-    async removeUnused(present, before) {
+    async removeUnused(present, { now, before }) {
       const used = new Set(present.flatMap((each) => [cachesOf(each.userId), sharedFolder(each)]));
       for (const user of foldersIn(users)) {
         for (const folder of foldersIn(user)) {
           // An earlier version had one cache for all of a user's replicas.
           const isUsed = used.has(OF_DEPLOYMENT.test(folder) ? folder : user);
-          if (!isUsed && (statusOf(folder)?.mtimeMs ?? 0) < before) await removeTree(folder);
+          const limit = isEmpty(folder) ? Math.max(before, now - STARTING_MS) : before;
+          if (!isUsed && (statusOf(folder)?.mtimeMs ?? 0) < limit) await removeTree(folder);
         }
       }
     },
@@ -115,6 +116,14 @@ function linkTo(target: string, link: string): void {
   if (found?.isSymbolicLink() && readlinkSync(link) !== target) unlinkSync(link);
   else if (found) return;
   symlinkSync(target, link);
+}
+
+/** A replica that is being started has used its caches by then, or is present. */
+const STARTING_MS = 60_000;
+
+/** Whether nothing was ever fetched into a deployment's caches. */
+function isEmpty(folder: string): boolean {
+  return foldersIn(folder).every((cache) => statusOf(cache)?.isDirectory() && readdirSync(cache).length === 0);
 }
 
 const OF_DEPLOYMENT = /\/[0-9a-f]{32}$/;
