@@ -17,8 +17,8 @@ const MAX_HELD_LENGTH = 64 * 1024;
 /** The length of a tail that may be the beginning of the sought field. */
 const TAIL_LENGTH = 24;
 
-/** A line's end, and a blank line. If the text ends in the middle of that one's end, the rest is one more blank line. */
-const EVENT_END = /(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)/;
+/** A line's end, and blank lines: of thousands each is no event. If the text ends in the middle of the last one's end, the rest is one more. */
+const EVENT_END = /(?:\r\n|\n|\r(?!\n))[\r\n]+/;
 const OF_ENDPOINT = /(?:^(?:\xef\xbb\xbf)?|[\r\n])event: ?endpoint[\r\n]/;
 /** The byte order mark that may begin a stream, which clients remove. */
 const MARK = "\xef\xbb\xbf";
@@ -27,7 +27,7 @@ const MARK = "\xef\xbb\xbf";
  * Holds each event of a stream until it is whole, and passes the URL for messages that an `endpoint` event of an HTTP+SSE server
  * (2024-11-05) names through `rewrite`. Clients act on every such event, not only on the first. All else goes on unchanged.
  */
-export function createEndpointFilter(rewrite: (endpoint: string) => string): AnswerFilter {
+export function createEndpointFilter(rewrite: (endpoint: string) => string) {
   /** The incomplete event. */
   let held: string[] = [];
   let length = 0;
@@ -37,6 +37,7 @@ export function createEndpointFilter(rewrite: (endpoint: string) => string): Ans
   let isFirst = true;
   /** An event that was too long names an endpoint: nothing more goes on, so that no client sees its end. */
   let isOver = false;
+  const eventEnd = new RegExp(EVENT_END, "g");
 
   function takePart(part: string, isEnd: boolean): string {
     if (isLong) {
@@ -55,29 +56,31 @@ export function createEndpointFilter(rewrite: (endpoint: string) => string): Ans
   }
 
   return {
-    push(chunk) {
-      let text = chunk.toString("latin1");
-      let out = "";
-      while (text !== "" && !isOver) {
-        const end = EVENT_END.exec(tail + text);
-        const part = end === null ? text : text.slice(0, end.index + end[0].length - tail.length);
-        out += takePart(part, end !== null);
-        text = text.slice(part.length);
-        tail = (tail + part).slice(-TAIL_LENGTH);
-        if (end === null) continue;
-        [held, length, tail, isLong, isFirst] = [[], 0, "", false, false];
+    push(chunk: Buffer): Buffer | null {
+      // Searched in place: joined or cut for each event it would be copied for each of thousands of blank lines.
+      const text = tail + chunk.toString("latin1");
+      let at = tail.length;
+      const out: string[] = [];
+      eventEnd.lastIndex = 0;
+      while (at < text.length && !isOver) {
+        const isEnd = eventEnd.test(text);
+        const part = text.slice(at, isEnd ? eventEnd.lastIndex : text.length);
+        out.push(takePart(part, isEnd));
+        at += part.length;
+        tail = isEnd ? "" : (tail + part).slice(-TAIL_LENGTH);
+        if (isEnd) [held, length, isLong, isFirst] = [[], 0, false, false];
       }
-      return out === "" ? null : Buffer.from(out, "latin1");
+      return out.every((part) => part === "") ? null : Buffer.from(out.join(""), "latin1");
     },
-    end() {
+    end(): Buffer | null {
       const rest = isOver ? "" : held.join("");
       held = [];
       return rest === "" ? null : Buffer.from(rest, "latin1");
     },
-    drop() {
+    drop(): void {
       held = [];
     },
-  };
+  } satisfies AnswerFilter;
 }
 
 /** With one line of data for all of them: clients join them before they read the URL. */
