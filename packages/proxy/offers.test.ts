@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { connect } from "node:net";
 import type { Route } from "@toolyard/routes";
 import { eventually } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -32,8 +34,11 @@ const awake = (slug: string): Route => routeTo(slug, [server.url], { autoscaled:
 beforeAll(async () => {
   controlPlane = await startControlPlane();
   server = await startUpstream(sayName("server"));
-  controlPlane.setRoutes([idle("known", "1"), idle("other", "2"), idle("unknown", null)]);
+  controlPlane.setRoutes([idle("known", "1"), idle("other", "2"), idle("unknown", null), idle("long", "1")]);
   controlPlane.setOffer("deployment-known", "1", OFFER);
+  // So long that the system takes little of it for a client that does not read.
+  const long = [{ ...TOOLS[0], description: "x".repeat(8 * 1_048_576) }];
+  controlPlane.setOffer("deployment-long", "1", { ...OFFER, tools: long });
   // Of what ran before: the route names another.
   controlPlane.setOffer("deployment-other", "1", OFFER);
   running = await startProxy(controlPlane);
@@ -67,6 +72,7 @@ function call(method: string, { slug = "known", params = {}, headers = {}, signa
     ...(signal && { signal }),
   });
 }
+const asUser = async (user: string) => ({ authorization: `Bearer ${await controlPlane.accessToken(user)}` });
 const loadsOf = (slug: string) =>
   controlPlane.loads.flat().filter(({ deploymentId }) => deploymentId === `deployment-${slug}`);
 
@@ -128,6 +134,40 @@ test("all that only a replica can answer is held for one", async () => {
   controlPlane.changeRoutes({ routes: [awake("known"), awake("other"), awake("unknown")], removed: [] });
   for (const answer of answers) expect(await (await answer).json()).toEqual({ name: "server" });
   expect(server.seen).toHaveLength(calls.length);
+});
+
+test("clients that read nothing of long lists hold no more than a share, and nothing once they are gone", async () => {
+  const request = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list", params: { _meta: META } });
+  const head = [
+    "POST /mcp/long/v1/mcp HTTP/1.1",
+    "host: 127.0.0.1",
+    `authorization: Bearer ${token}`,
+    "content-type: application/json",
+    "accept: application/json, text/event-stream",
+    "mcp-protocol-version: 2026-07-28",
+    "mcp-method: tools/list",
+    `content-length: ${Buffer.byteLength(request)}`,
+  ];
+  const sockets = Array.from({ length: 10 }, () => connect(running.port, "127.0.0.1"));
+  const ended = Promise.all(sockets.map((socket) => once(socket, "close")));
+  for (const socket of sockets) socket.pause().write(`${head.join("\r\n")}\r\n\r\n${request}`);
+  const refused = await eventually("a refusal", async () => {
+    const answer = await call("tools/list", { slug: "long" });
+    if (answer.status === 503) return answer.text();
+    await answer.body?.cancel();
+    return null;
+  });
+  expect(refused).toContain("Large calls of yours");
+  const other = await call("tools/list", { slug: "long", headers: await asUser("bob") });
+  expect(other.status).toBe(200);
+  await other.body?.cancel();
+  for (const socket of sockets) socket.destroy();
+  await ended;
+  await eventually("room", async () => {
+    const answer = await call("tools/list", { slug: "long" });
+    await answer.body?.cancel();
+    return answer.status === 200;
+  });
 });
 
 test("once a replica is ready, it answers", async () => {

@@ -27,10 +27,10 @@ afterAll(async () => {
   await controlPlane[Symbol.asyncDispose]();
 });
 
-const call = (slug: string, init: RequestInit = {}) =>
+const call = (slug: string, init: RequestInit = {}, credential = token) =>
   fetch(`${running.url}/mcp/${slug}/v1/mcp`, {
     method: "POST",
-    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    headers: { authorization: `Bearer ${credential}`, "content-type": "application/json" },
     body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
     ...init,
   });
@@ -64,14 +64,19 @@ test("who is not let in wakes nothing", async () => {
   await held;
 });
 
-test("a bounded number of calls is held, and the next is refused and told when to come again; who leaves makes room", async () => {
+test("a bounded number of calls is held, a quarter of them for one user, and the next is refused and told when to come again; who leaves makes room", async () => {
   const leaving = new AbortController();
-  const held = Array.from({ length: 100 }, () => call("many", { signal: leaving.signal }).catch(() => null));
+  const hold = (credential?: string) =>
+    Array.from({ length: 25 }, () => call("many", { signal: leaving.signal }, credential).catch(() => null));
+  const held = hold();
+  await eventually("a quarter", () => loadsOf("many").some(({ calls }) => calls === 25));
+  expect((await call("many")).status).toBe(503);
+  for (const user of ["bob", "cleo", "dan"]) held.push(...hold(await controlPlane.accessToken(user)));
   await eventually("all", () => loadsOf("many").some(({ calls }) => calls === 100));
-  const refused = await call("many");
+  const refused = await call("many", {}, await controlPlane.accessToken("eve"));
   expect(refused.status).toBe(503);
   expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
-  expect(await refused.text()).toContain("too many calls wait");
+  expect(await refused.text()).toContain("too many calls");
   leaving.abort();
   await Promise.all(held);
   await eventually("room", () => callsRunning() === 0);

@@ -9,7 +9,7 @@ import {
   statefulCallOf,
   type AnswerFilter,
 } from "../mcp/round-trips.ts";
-import type { HeldBytes } from "./held-bytes.ts";
+import type { SharedBudget } from "./budget.ts";
 import type { RequestStates } from "../mcp/request-state.ts";
 
 /** In undici's form: lower-case names. */
@@ -20,13 +20,14 @@ export function filterFor(
   call: Call,
   replica: Replica,
   answer: { status: number; headers: AnswerHeaders },
-  { states, held }: { states: RequestStates | null; held: HeldBytes },
+  { states, held }: { states: RequestStates | null; held: SharedBudget },
 ): AnswerFilter | null {
   const { status, headers } = answer;
   if (status !== 200 || states === null || isEncoded(headers) || !mayAskForInput(call)) return null;
   const sign = (own: string): string => states.sign({ replicaId: replica.id, own }, statefulCallOf(call));
-  if (isEventStream(headers)) return createEventFilter(sign, held);
-  return isJson(headers) ? createJsonFilter(sign, held) : null;
+  const own = held.of(call.caller?.subject ?? "");
+  if (isEventStream(headers)) return createEventFilter(sign, own);
+  return isJson(headers) ? createJsonFilter(sign, own) : null;
 }
 
 /** The filter that watches answers to MCP requests for errors and listed tools; null for other calls. */

@@ -74,21 +74,30 @@ export function refuse(
   return status;
 }
 
-/** A JSON-RPC answer of the proxy's own to a request that HTTP has nothing against. Answers its status. */
-export function answerJsonRpc({ response, requestId, corsHeaders }: Call, text: string, closes: boolean): number {
-  const body = Buffer.from(text);
+/** A client that reads nothing of its answer for this long is cut off: a call holds a replica's connection, or memory. */
+export const STALLED_CLIENT_MS = 120_000;
+
+/** A JSON-RPC answer of the proxy's own, in parts, to a request that HTTP has nothing against. Answers its status. */
+export function answerJsonRpc(
+  { response, requestId, corsHeaders }: Call,
+  parts: readonly (string | Buffer)[],
+  closes: boolean,
+): number {
   response.writeHead(200, [
     "content-type",
     "application/json",
     "content-length",
-    String(body.length),
+    String(parts.reduce((sum, part) => sum + Buffer.byteLength(part), 0)),
     "x-request-id",
     requestId,
     ...securityFields,
     ...corsHeaders,
     ...(closes ? ["connection", "close"] : []),
   ]);
-  response.end(body);
+  for (const part of parts) response.write(part);
+  response.end();
+  const stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
+  response.once("close", () => clearTimeout(stalled));
   return 200;
 }
 

@@ -7,7 +7,7 @@ import { isMcpEndpoint, isOpen, USUAL_MCP_PATH } from "./call-path.ts";
 import { closedPath, noStream, notReady, sessionLost, unreachable, type StateProblem } from "./refusals.ts";
 import { createReplicaWait } from "./replica-wait.ts";
 import type { Replica } from "../routing/replica.ts";
-import type { HeldBytes } from "./held-bytes.ts";
+import type { SharedBudget } from "./budget.ts";
 import { looksLegacy } from "../legacy/transport.ts";
 import { isGone } from "./replica-errors.ts";
 import {
@@ -38,7 +38,7 @@ export function createAttempts(options: {
   refuse: (call: Call, refusal: Refusal) => void;
   refuseState: (call: Call, why: StateProblem) => void;
   offers: Offers;
-  held: HeldBytes;
+  held: SharedBudget;
   isDraining: () => boolean;
   busy: BusyReplicas;
   logger: Logger;
@@ -47,7 +47,7 @@ export function createAttempts(options: {
 }): Attempts {
   const { routes, refuse, refuseState, offers, held, isDraining, busy, logger, now, random = Math.random } = options;
   const wait = createReplicaWait({ routes, refuse, isDraining });
-  const answerByOffer = createOfferAnswers({ offers, isDraining, logger });
+  const answerByOffer = createOfferAnswers({ offers, held, refuse, isDraining, logger });
   const exchange = createExchange({
     routes,
     refuse,

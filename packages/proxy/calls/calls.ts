@@ -28,10 +28,11 @@ import {
   sessionLost,
   tooLarge,
   tooManyCalls,
+  tooMuchHeld,
   unknownRoute,
   type StateProblem,
 } from "./refusals.ts";
-import { createHeldBytes } from "./held-bytes.ts";
+import { createSharedBudget } from "./budget.ts";
 import { mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
 import { findReplica, type RouteGroup, type Routes } from "../routing/routes.ts";
 import type { CallTracing } from "../tracing/call-tracing.ts";
@@ -114,7 +115,7 @@ export function createCalls(options: CallsOptions): Calls {
   let streamCount = 0;
   let draining = false;
   let whenSettled: (() => void) | null = null;
-  const held = createHeldBytes(MAX_HELD_BYTES);
+  const held = createSharedBudget(MAX_HELD_BYTES);
   const listed = createListedTools();
   const attempts = createAttempts({
     routes,
@@ -238,11 +239,7 @@ export function createCalls(options: CallsOptions): Calls {
     const { request, head } = call;
     const isLarge = head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES;
     if (isLarge && (head.contentLength ?? 0) > MAX_BODY_BYTES) return refuseCall(call, tooLarge(MAX_BODY_BYTES));
-    // The state that such a body brings back may stand at its end.
-    let room = head.contentLength ?? MAX_BODY_BYTES;
-    const isHeld = isLarge && mayAskForInput(call) && held.take(room);
-    if (isHeld) call.response.once("close", () => held.give(room));
-    if (isLarge && !isHeld) {
+    if (isLarge && !mayAskForInput(call)) {
       call.body = streamBody(request, MAX_BODY_BYTES, () => {
         // Refused first: the attempt's own report of its end is then too late.
         refuseCall(call, tooLarge(MAX_BODY_BYTES));
@@ -251,20 +248,33 @@ export function createCalls(options: CallsOptions): Calls {
       return forward(call);
     }
     if (!isLarge && !head.contentLength) return forward(call);
+    // The state that a body brings back may stand at its end.
     const stop = readWholeBody(
       request,
       (body) => {
         call.body = body;
-        if (isHeld && Buffer.isBuffer(body.content)) {
-          held.give(room - body.content.length);
-          room = body.content.length;
-        }
         if (call.session === null && !restoreState(call)) return;
         forward(call);
       },
-      { maxBytes: MAX_BODY_BYTES, onTooLarge: () => refuseCall(call, tooLarge(MAX_BODY_BYTES)) },
+      {
+        maxBytes: MAX_BODY_BYTES,
+        onTooLarge: () => refuseCall(call, tooLarge(MAX_BODY_BYTES)),
+        ...(isLarge && { take: holderOf(call), onTooMuch: () => refuseCall(call, tooMuchHeld()) }),
+      },
     );
     call.body = { ...noBody(), stop };
+  }
+
+  /** Takes room for bytes of a call's body as they come, until the call has ended. */
+  function holderOf({ response, caller }: Call): (bytes: number) => boolean {
+    const own = held.of(caller?.subject ?? "");
+    let taken = 0;
+    response.once("close", () => own.give(taken));
+    return (bytes) => {
+      const isTaken = own.take(bytes);
+      if (isTaken) taken += bytes;
+      return isTaken;
+    };
   }
 
   /** The call may go on with one that a replica has begun. */
@@ -292,7 +302,7 @@ export function createCalls(options: CallsOptions): Calls {
     call.outcome = { failure: "RPC_ERROR", errorCode: INVALID_STATE_CODE, answered: false, tools: [] };
     call.mcp = readMcpCall(call.request.method ?? "", call.head, call.body);
     const text = invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why);
-    call.status = answerJsonRpc(call, text, draining);
+    call.status = answerJsonRpc(call, [text], draining);
   }
 
   function forward(call: Call): void {

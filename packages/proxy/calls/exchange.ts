@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
-import type { Refusal } from "./answer.ts";
+import { STALLED_CLIENT_MS, type Refusal } from "./answer.ts";
 import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
 import type { OutcomeWatch } from "../mcp/answer-outcome.ts";
 import { readClient } from "../mcp/client-info.ts";
@@ -9,12 +9,12 @@ import type { Call } from "./call.ts";
 import { pathOf } from "./call-path.ts";
 import { createEndpointFilter, withStreamId } from "../mcp/endpoint-event.ts";
 import { forwardedHeaders } from "./forwarded-headers.ts";
-import { broken, compressedStream, malformed, notFollowed, notLetIn, tooSlow } from "./refusals.ts";
+import { answerNotHeld, broken, compressedStream, malformed, notFollowed, notLetIn, tooSlow } from "./refusals.ts";
 import type { Replica } from "../routing/replica.ts";
 import { referencesOf, type References } from "../mcp/references.ts";
 import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
 import type { AnswerFilter } from "../mcp/round-trips.ts";
-import type { HeldBytes } from "./held-bytes.ts";
+import type { SharedBudget } from "./budget.ts";
 import { isRedirect, knowsTransport } from "../legacy/transport.ts";
 import { isOfRequest, isTimeout } from "./replica-errors.ts";
 import {
@@ -33,8 +33,6 @@ import type { DeploymentRoute, Routes } from "../routing/routes.ts";
 /** Sends a call to one replica, once, and its answer back. */
 export type Exchange = (call: Call, place: Place, target: UpstreamTarget, trail: Trail) => void;
 
-/** A client that reads nothing of its answer for this long is cut off, since its call holds a replica's connection. */
-const STALLED_CLIENT_MS = 120_000;
 const SMALL_ANSWER_BYTES = 16 * 1024;
 /** The most redirects followed within a replica. */
 const MAX_HOPS = 3;
@@ -44,7 +42,7 @@ const MAX_ASIDE_BYTES = 64 * 1024;
 export function createExchange(options: {
   routes: Pick<Routes, "sessionIds" | "requestStates">;
   refuse: (call: Call, refusal: Refusal) => void;
-  held: HeldBytes;
+  held: SharedBudget;
   isDraining: () => boolean;
   busy: BusyReplicas;
   now: () => number;
@@ -224,6 +222,13 @@ export function createExchange(options: {
         outcome?.see(received);
         const chunk = filter === null ? received : filter.push(received);
         if (chunk === null) return;
+        if (chunk === "no room") {
+          refuse(call, answerNotHeld());
+          // An answer that has begun can only be cut off.
+          if (!call.refused) response.destroy();
+          call.refused = true;
+          return controller.abort(new Error("There is no room for the answer."));
+        }
         if (waitingHead !== null) {
           response.writeHead(call.status, waitingHead);
           waitingHead = null;

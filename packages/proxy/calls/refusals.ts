@@ -71,8 +71,21 @@ export function notReady(call: Call): Refusal {
 
 /** It wakes up, and as many calls as may wait for that do so. */
 export function tooManyWait(slug: string): Refusal {
-  const message = `${slug} is waking up, and too many calls wait for it already. Try again.`;
+  const message = `${slug} is waking up, and too many calls, or too many of yours, wait already. Try again.`;
   return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
+}
+
+/** Bodies and answers of calls that may ask for input are held until they are whole. */
+export function tooMuchHeld(): Refusal {
+  const message =
+    "Large calls of yours, or of all callers, are held here already. Wait for their answers, and try again.";
+  return { error: new ToolyardError("CAPACITY_EXHAUSTED", message, { retryAfterSeconds: 1 }) };
+}
+
+export function answerNotHeld(): Refusal {
+  const message =
+    "The tool answered, but there is no room here for what it said: large answers to you, or to all callers, are held already. The call has had its effect.";
+  return { error: new ToolyardError("CAPACITY_EXHAUSTED", message) };
 }
 
 export function closedPath({ slug, path }: CallPath): Refusal {

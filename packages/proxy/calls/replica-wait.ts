@@ -21,11 +21,12 @@ export function createReplicaWait(options: {
     call.waitsUntil ??= performance.now() + (demand === null ? REPLICA_WAIT_MS : WAKE_WAIT_MS);
     const left = call.waitsUntil - performance.now();
     if (left <= 0 || isDraining()) return refuse(call, notReady(call));
-    if (demand?.hold() === false) return refuse(call, tooManyWait(call.path.slug));
+    const subject = call.caller?.subject ?? "";
+    if (demand?.hold(subject) === false) return refuse(call, tooManyWait(call.path.slug));
     const proceed = (): void => {
       clearTimeout(timer);
       cancel();
-      demand?.letGo();
+      demand?.letGo(subject);
       call.response.off("close", proceed);
       if (!call.gone) next();
     };

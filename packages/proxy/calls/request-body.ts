@@ -22,13 +22,19 @@ export function noBody(): RequestBody {
 }
 
 /**
- * Reads a body whole, then calls back. Returns what stops the reading.
+ * Reads a body whole, then calls back. Returns what stops the reading, and lets go of what has come.
  * @param onTooLarge Called when more than `maxBytes` have come; nothing more is then read.
+ * @param take Asked for room for each part as it comes; where it answers false, nothing more is read, and `onTooMuch` called.
  */
 export function readWholeBody(
   request: IncomingMessage,
   whenRead: (body: RequestBody) => void,
-  { maxBytes, onTooLarge }: { maxBytes: number; onTooLarge: () => void },
+  {
+    maxBytes,
+    onTooLarge,
+    take = () => true,
+    onTooMuch = onTooLarge,
+  }: { maxBytes: number; onTooLarge: () => void; take?: (bytes: number) => boolean; onTooMuch?: () => void },
 ): () => void {
   let first: Buffer | null = null;
   let more: Buffer[] | null = null;
@@ -39,10 +45,17 @@ export function readWholeBody(
       stop();
       return onTooLarge();
     }
+    if (!take(chunk.length)) {
+      stop();
+      return onTooMuch();
+    }
     if (first === null) first = chunk;
     else (more ??= [first]).push(chunk);
   };
-  const stop = () => void request.off("data", onData).off("end", onEnd);
+  const stop = () => {
+    first = more = null;
+    request.off("data", onData).off("end", onEnd);
+  };
   const onEnd = () => {
     const content = more ? Buffer.concat(more) : first;
     whenRead(wholeBody(content));

@@ -1,7 +1,7 @@
 import { ownUrl } from "@toolyard/service-kit/http/origin-path.ts";
 import { createParser } from "eventsource-parser";
 import type { Dispatcher } from "undici";
-import type { HeldBytes } from "../calls/held-bytes.ts";
+import type { Budget } from "../calls/budget.ts";
 
 /** A server of HTTP+SSE (2024-11-05) as it is reached: GET opens a stream, whose first event names the URL for messages. */
 export interface StreamServer {
@@ -11,7 +11,7 @@ export interface StreamServer {
   /** Name, value…: further headers for the server. */
   readonly headers: readonly string[];
   /** The bytes of incomplete events held for all its streams; left out when there is only one stream. */
-  readonly held?: HeldBytes;
+  readonly held?: Budget;
 }
 
 export interface StreamEvents {

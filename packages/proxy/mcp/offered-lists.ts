@@ -43,15 +43,15 @@ export function readOfferRequest(body: Buffer, headers: IncomingHttpHeaders): Of
   return params?.cursor === undefined && params?.requestState === undefined ? { method, idText } : null;
 }
 
-/** The answer as a replica would give it, and its outcome; null where the offer does not say it. */
-export function answerBy(offer: Offer, { method, idText }: OfferRequest): { text: string; outcome: Outcome } | null {
+/** The result as a replica would give it, as JSON, and its outcome; null where the offer does not say it. */
+export function resultBy(offer: Offer, method: string): { json: Buffer; outcome: Outcome } | null {
   const result = method === DISCOVER ? offer.discovered : listOf(offer, method);
   if (result === null) return null;
   // For the next moment alone: the server may say something else once it runs.
   const told = { ...result, ttlMs: 0, cacheScope: "private" };
   const tools = method === "tools/list" ? (offer.tools ?? []).map(({ name }) => String(name)) : [];
   return {
-    text: `{"jsonrpc":"2.0","id":${idText},"result":${JSON.stringify(told)}}`,
+    json: Buffer.from(JSON.stringify(told)),
     outcome: { failure: null, errorCode: null, answered: true, tools },
   };
 }

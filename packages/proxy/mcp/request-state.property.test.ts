@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createRequestStates, type StatefulCall } from "./request-state.ts";
-import { createHeldBytes } from "../calls/held-bytes.ts";
+import { createBudget } from "../calls/budget.ts";
 import { createEventFilter, createJsonFilter, openState, signState } from "./round-trips.ts";
 
 const key = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("base64url"));
@@ -71,6 +71,12 @@ test("what a server asks is signed in place, and what comes back is opened in pl
   );
 });
 
+/** @throws where there was no room */
+function bytesOf(passed: Buffer | null | "no room"): Buffer {
+  if (passed === "no room") throw new Error(passed);
+  return passed ?? Buffer.alloc(0);
+}
+
 test("answers are the same however they are cut, as JSON and as events", () => {
   const sign = (own: string) => `signed ${own}`;
   fc.assert(
@@ -82,7 +88,7 @@ test("answers are the same however they are cut, as JSON and as events", () => {
         const expected = messages.map((json) => signState(Buffer.from(json), sign).toString());
         const stream = (texts: string[]) =>
           texts.map((text) => `event: message${lineEnd}data: ${text}${lineEnd}${lineEnd}`).join("");
-        const budget = createHeldBytes(1024 * 1024);
+        const budget = createBudget(1024 * 1024);
         for (const [whole, wanted, filter] of [
           [stream(messages), stream(expected).replaceAll("\r\n", "\n"), createEventFilter(sign, budget)],
           [messages[0] ?? "", expected[0], createJsonFilter(sign, budget)],
@@ -90,10 +96,10 @@ test("answers are the same however they are cut, as JSON and as events", () => {
           let rest = Buffer.from(whole);
           const out: Buffer[] = [];
           for (const cut of cuts) {
-            out.push(filter.push(rest.subarray(0, cut)) ?? Buffer.alloc(0));
+            out.push(bytesOf(filter.push(rest.subarray(0, cut))));
             rest = rest.subarray(cut);
           }
-          out.push(filter.push(rest) ?? Buffer.alloc(0), filter.end() ?? Buffer.alloc(0));
+          out.push(bytesOf(filter.push(rest)), filter.end() ?? Buffer.alloc(0));
           expect(Buffer.concat(out).toString().replaceAll("\r\n", "\n")).toBe(wanted);
         }
         // Nothing is counted as held when it has gone on.
@@ -103,14 +109,30 @@ test("answers are the same however they are cut, as JSON and as events", () => {
   );
 });
 
-test("an event goes on as soon as it is whole, and what there is no room for goes on as it is", () => {
-  const filter = createEventFilter((own) => own, createHeldBytes(1_000));
+test("an event goes on as soon as it is whole; what there is no room for does not go on unsigned", () => {
+  const filter = createEventFilter((own) => own, createBudget(1_000));
   for (const byte of Buffer.from("data: 1\r\n\r")) expect(filter.push(Buffer.of(byte))).toBeNull();
   expect(filter.push(Buffer.from("\n"))?.toString()).toBe("data: 1\r\n\r\n");
-  const large = `data: ${"x".repeat(2_000)}`;
-  expect(filter.push(Buffer.from(large))?.toString()).toBe(large);
-  const json = createJsonFilter((own) => own, createHeldBytes(10));
+  expect(filter.push(Buffer.from(`data: ${"x".repeat(2_000)}`))).toBe("no room");
+  const budget = createBudget(10);
+  const json = createJsonFilter((own) => own, budget);
   expect(json.push(Buffer.from("0123456789"))).toBeNull();
-  expect(json.push(Buffer.from("a"))?.toString()).toBe("0123456789a");
+  expect(json.push(Buffer.from("a"))).toBe("no room");
+  expect(budget.take(10)).toBe(true);
+});
+
+test("an event that ends with its beginning long held is signed where there is no room for its end", () => {
+  const event = Buffer.from(`data: ${ask({ state: "own", text: "" })}\n\n`);
+  const filter = createEventFilter((own) => `signed ${own}`, createBudget(10));
+  expect(filter.push(event.subarray(0, 10))).toBeNull();
+  expect(bytesOf(filter.push(event.subarray(10))).toString()).toContain("signed own");
+});
+
+test("one that is longer than any that is held goes on as it is", () => {
+  const json = createJsonFilter((own) => own, createBudget(Infinity));
+  const long = Buffer.alloc(16 * 1024 * 1024, "x");
+  expect(json.push(long)).toBeNull();
+  expect(bytesOf(json.push(Buffer.from("a"))).length).toBe(long.length + 1);
+  expect(json.push(Buffer.from("b"))?.toString()).toBe("b");
   expect(json.end()).toBeNull();
 });

@@ -1,3 +1,4 @@
+import { request, type ClientRequest } from "node:http";
 import { eventually } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
@@ -7,6 +8,7 @@ import { startUpstream, type Upstream } from "../fixtures/upstream.ts";
 /** Servers of revision 2026-07-28 that remember in memory what they asked, as two replicas of a tool. */
 
 const REPLICAS = 2;
+const MEBIBYTE = 1_048_576;
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;
 let other: RunningProxy;
@@ -28,7 +30,14 @@ async function startAsker(index: number): Promise<Upstream> {
       if (params.requestState === undefined) {
         const own = `state ${asked.size} of ${String(user)} in ${index}`;
         asked.add(own);
-        return send({ result: { resultType: "input_required", inputRequests: {}, requestState: own } });
+        return send({
+          result: {
+            resultType: "input_required",
+            inputRequests: {},
+            text: "x".repeat(params.arguments?.long ?? 0),
+            requestState: own,
+          },
+        });
       }
       if (!asked.delete(params.requestState)) return send({ error: { code: -32602, message: "nobody asked" } });
       send({ result: { resultType: "complete", state: params.requestState, pad: params.arguments?.pad?.length } });
@@ -158,6 +167,70 @@ describe("the state of a call that asks for input", () => {
       } as RequestInit);
     expect((await send(11 * 1024 * 1024)).status).toBe(413);
     expect(await (await send(100_000)).json()).toMatchObject({ result: { state: expect.stringContaining("of ada") } });
+  });
+
+  test("finds room whatever another caller holds, who is refused more than their share", async () => {
+    const token = await controlPlane.accessToken("greedy");
+    /** Begins a call of 10 MiB, and sends 9 of them. */
+    const begin = (): Promise<{ status: number; text: string } | "goes on"> =>
+      new Promise((resolve) => {
+        const sent = request(`${running.url}/mcp/asker/v1/mcp`, {
+          method: "POST",
+          headers: {
+            authorization: `Bearer ${token}`,
+            "content-type": "application/json",
+            "content-length": 10 * MEBIBYTE,
+            "mcp-protocol-version": "2026-07-28",
+            "mcp-method": "tools/call",
+            "mcp-name": "greet",
+          },
+        });
+        begun.push(sent);
+        sent
+          .on("error", () => undefined)
+          .on("response", (answer) => {
+            let text = "";
+            answer.on("data", (chunk: Buffer) => {
+              text += chunk.toString();
+              resolve({ status: answer.statusCode ?? 0, text });
+            });
+          });
+        sent.write(Buffer.alloc(9 * MEBIBYTE, " "), () => resolve("goes on"));
+      });
+    const begun: ClientRequest[] = [];
+    for (let calls = 0; calls < 3; calls += 1) await begin();
+    const refused = await eventually("a refusal", async () => {
+      const answer = await begin();
+      return answer === "goes on" ? null : answer;
+    });
+    expect(refused.status).toBe(503);
+    expect(refused.text).toContain("Large calls of yours");
+    // Nor does an answer go on to them unsigned.
+    for (const events of [false, true]) {
+      const answer = fetch(`${running.url}/mcp/asker/v1/mcp`, {
+        method: "POST",
+        headers: {
+          authorization: `Bearer ${token}`,
+          "content-type": "application/json",
+          "mcp-protocol-version": "2026-07-28",
+          "mcp-method": "tools/call",
+          "mcp-name": "greet",
+        },
+        body: JSON.stringify({ jsonrpc: "2.0", id: 7, params: { arguments: { long: 6 * MEBIBYTE, events } } }),
+      });
+      if (events) await expect(answer.then((begun) => begun.text())).rejects.toThrow();
+      else expect(await (await answer).text()).toContain("no room here for what it said");
+    }
+    const { result } = await ask("ada", { arguments: { pad: "x".repeat(200_000) } });
+    const next = await ask("ada", { arguments: {}, requestState: result?.requestState });
+    expect(next.result?.state).toContain("of ada");
+    for (const each of begun) each.destroy();
+    // Who leaves makes room.
+    await eventually("room", async () => {
+      const answer = await begin();
+      begun.at(-1)?.destroy();
+      return answer === "goes on";
+    });
   });
 
   test("of a replica that is gone is refused, in words, by the protocol", async () => {

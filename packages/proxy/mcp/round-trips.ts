@@ -1,7 +1,7 @@
 import { findValues, replaceValues } from "@toolyard/bridge/protocol/json-splice.ts";
 import { parseJson } from "@toolyard/service-kit/json.ts";
 import type { Call } from "../calls/call.ts";
-import type { HeldBytes } from "../calls/held-bytes.ts";
+import type { Budget } from "../calls/budget.ts";
 import type { RequestStates, StatefulCall } from "./request-state.ts";
 
 /**
@@ -88,8 +88,8 @@ function asLatin1(text: string): string {
 
 /** An answer on its way to the client. */
 export interface AnswerFilter {
-  /** The bytes that can go on; null while all are held. */
-  push(chunk: Buffer): Buffer | null;
+  /** The bytes that can go on; null while all are held. After "no room" the answer has to be broken off. */
+  push(chunk: Buffer): Buffer | null | "no room";
   end(): Buffer | null;
   /** The answer broke: drops the bytes held of it. */
   drop(): void;
@@ -102,7 +102,7 @@ const MAX_HELD_BYTES = 16 * 1024 * 1024;
 const TAIL_BYTES = 2;
 
 /** Chunks that are held until they are whole. */
-function createHold(budget: HeldBytes) {
+function createHold(budget: Budget) {
   let chunks: Buffer[] = [];
   let bytes = 0;
   let tail: Buffer = Buffer.alloc(0);
@@ -114,13 +114,16 @@ function createHold(budget: HeldBytes) {
     get tail() {
       return tail;
     },
-    /** False when it is too much: the caller must then take all chunks. */
-    add(chunk: Buffer): boolean {
-      const fits = bytes + chunk.length <= MAX_HELD_BYTES && budget.take(chunk.length);
+    /** Null: it is held. Else what is to become of the answer: all of it is taken, as it is where it is too long to be held. */
+    add(chunk: Buffer): Buffer | null | "no room" {
+      const isLong = bytes + chunk.length > MAX_HELD_BYTES;
+      const fits = !isLong && budget.take(chunk.length);
       chunks.push(chunk);
       tail = Buffer.concat([tail, chunk.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
       if (fits) bytes += chunk.length;
-      return fits;
+      if (fits) return null;
+      const all = this.take();
+      return isLong ? all : "no room";
     },
     take(): Buffer {
       const all = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
@@ -134,15 +137,15 @@ function createHold(budget: HeldBytes) {
 }
 
 /** Holds a JSON answer until it is whole. */
-export function createJsonFilter(sign: (own: string) => string, budget: HeldBytes): AnswerFilter {
+export function createJsonFilter(sign: (own: string) => string, budget: Budget): AnswerFilter {
   const hold = createHold(budget);
   let gaveUp = false;
   return {
     push(chunk) {
       if (gaveUp) return chunk;
-      if (hold.add(chunk)) return null;
-      gaveUp = true;
-      return hold.take();
+      const passed = hold.add(chunk);
+      gaveUp = passed !== null;
+      return passed;
     },
     end: () => (gaveUp ? null : signState(hold.take(), sign)),
     drop: () => void hold.take(),
@@ -150,17 +153,16 @@ export function createJsonFilter(sign: (own: string) => string, budget: HeldByte
 }
 
 /** Holds each event of a stream until it is whole. */
-export function createEventFilter(sign: (own: string) => string, budget: HeldBytes): AnswerFilter {
+export function createEventFilter(sign: (own: string) => string, budget: Budget): AnswerFilter {
   const hold = createHold(budget);
   return {
     push(chunk) {
       const { tail } = hold;
       const found = endOfEvents(tail.length === 0 ? chunk : Buffer.concat([tail, chunk])) - tail.length;
-      if (found <= 0) return hold.add(chunk) ? null : hold.take();
-      hold.add(chunk.subarray(0, found));
-      const whole = hold.take();
-      if (found < chunk.length && !hold.add(chunk.subarray(found))) return Buffer.concat([whole, hold.take()]);
-      return signEvents(whole, sign);
+      if (found <= 0) return hold.add(chunk);
+      const whole = signEvents(Buffer.concat([hold.take(), chunk.subarray(0, found)]), sign);
+      const passed = found < chunk.length ? hold.add(chunk.subarray(found)) : null;
+      return Buffer.isBuffer(passed) ? Buffer.concat([whole, passed]) : (passed ?? whole);
     },
     end: () => (hold.bytes === 0 ? null : signEvents(hold.take(), sign)),
     drop: () => void hold.take(),

@@ -35,3 +35,14 @@ test("each second a proxy tells the average of concurrent calls, with replicas i
     vi.useRealTimers();
   }
 });
+
+test("one user has a quarter of the calls that wait for all deployments, and room again when they do not wait any more", () => {
+  const demands = createDemands({ report: () => undefined });
+  const all = Array.from({ length: 20 }, (_, index) => demands.of(`d${index}`));
+  const holdAll = (subject: string): number =>
+    all.reduce((sum, demand) => sum + Array.from({ length: 30 }, () => demand.hold(subject)).filter(Boolean).length, 0);
+  expect(["ada", "bob", "cleo", "dan", "eve"].map(holdAll)).toEqual([250, 250, 250, 250, 0]);
+  all[0]?.letGo("ada");
+  expect([all[15]?.hold("bob"), all[15]?.hold("eve"), all[15]?.hold("eve")]).toEqual([false, true, false]);
+  demands.close();
+});

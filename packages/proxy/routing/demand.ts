@@ -1,4 +1,5 @@
 import { newId } from "@toolyard/service-kit";
+import { createSharedBudget } from "../calls/budget.ts";
 import type { Replica } from "./replica.ts";
 
 /** The calls of one deployment that is scaled by its load. */
@@ -10,10 +11,10 @@ export interface Demand {
   uses(replica: Replica): void;
   /** A call came in while no replica is ready, which is told at once. */
   wake(): void;
-  /** A call waits until a replica is ready, which is told at once. False: as many as may wait do so. */
-  hold(): boolean;
+  /** A call of this user waits until a replica is ready, which is told at once. False: as many as may wait do so. */
+  hold(subject: string): boolean;
   /** It does not wait any more. */
-  letGo(): void;
+  letGo(subject: string): void;
 }
 
 /** What a proxy tells of a deployment: see `DeploymentLoadInput` of the graph. */
@@ -30,7 +31,7 @@ export interface Demands {
 }
 
 const INTERVAL_MS = 1_000;
-/** Calls of one deployment, and of all, that wait until a replica is ready. Their bodies are small, or not read yet, or held within a bound. */
+/** Calls of one deployment, and of all, that wait until a replica is ready; of each, one user has a share. Their bodies are small, or not read yet, or held within a bound. */
 const MAX_HELD = 100;
 const MAX_HELD_IN_ALL = 1_000;
 
@@ -43,7 +44,7 @@ export function createDemands(options: {
   const { report, now = () => performance.now() } = options;
   const proxyId = newId();
   const active = new Set<{ take(): DeploymentLoad; isIdle(): boolean }>();
-  let heldInAll = 0;
+  const heldInAll = createSharedBudget(MAX_HELD_IN_ALL);
   let timer: NodeJS.Timeout | null = null;
   let soon: NodeJS.Immediate | null = null;
   let hasTold = false;
@@ -68,6 +69,7 @@ export function createDemands(options: {
       const used = new Set<Replica>();
       let running = 0;
       let held = 0;
+      const heldHere = createSharedBudget(MAX_HELD);
       let since = now();
       let takenAt = since;
       /** Calls times ms since it was taken. */
@@ -121,16 +123,21 @@ export function createDemands(options: {
           used.add(replica);
         },
         wake: ask,
-        hold() {
-          if (held >= MAX_HELD || heldInAll >= MAX_HELD_IN_ALL) return false;
+        hold(subject) {
+          const here = heldHere.of(subject);
+          if (!here.take(1)) return false;
+          if (!heldInAll.of(subject).take(1)) {
+            here.give(1);
+            return false;
+          }
           held += 1;
-          heldInAll += 1;
           ask();
           return true;
         },
-        letGo() {
+        letGo(subject) {
           held -= 1;
-          heldInAll -= 1;
+          heldHere.of(subject).give(1);
+          heldInAll.of(subject).give(1);
         },
       };
     },

@@ -10,7 +10,7 @@ import { createLegacyServer, type LegacyServer } from "../legacy/legacy-server.t
 import { createThrottle } from "../legacy/throttle.ts";
 import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
 import type { RouteTarget } from "@toolyard/routes";
-import { createHeldBytes } from "../calls/held-bytes.ts";
+import { createBudget } from "../calls/budget.ts";
 
 /** A target of the route table with this proxy's state of it: its connections and its calls under way. */
 export interface Replica extends Candidate {
@@ -94,7 +94,7 @@ export function createReplica(options: {
             headers,
             dispatcher: open,
             messagePaths,
-            held: createHeldBytes(MAX_HELD_BYTES),
+            held: createBudget(MAX_HELD_BYTES),
             throttle: createThrottle(),
           },
           secrets: target.headers.map(({ value }) => value),
