@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { randomUUID } from "node:crypto";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -6,6 +7,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream";
 import { noContainers } from "@toolyard/testing/containers.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { TRUST_FOLDER } from "./container/passed-on.ts";
 import { engineTests, openDockerHarness, type DockerHarness } from "./docker-runtime.harness.ts";
 import { stopAll } from "./fixtures/stop-all.ts";
 import { createTrust } from "./host/trust.ts";
@@ -16,7 +18,7 @@ const SERVES = ["node", "/http-server.mjs"];
 interface Inspected {
   Id: string;
   Config: { Labels: Record<string, string> };
-  Mounts: { Type: string; Name: string }[];
+  Mounts: { Type: string; Name: string; Destination: string }[];
   NetworkSettings: { Ports: Record<string, { HostIp: string; HostPort: string }[]> };
 }
 
@@ -123,12 +125,36 @@ describe.skipIf(noContainers !== null)(engineTests, () => {
     expect(await networks(handle)).toBe(0);
   });
 
-  test("an image keeps its own values of variables that are passed on, and nothing is left of the folder of issuers", async () => {
+  test("in place of a volume that its image declares a replica has as much room as in /tmp, and no more", async () => {
+    const world = await openDockerHarness({ passedOn: { environment: {}, trust: createTrust([]) } });
+    const tag = `localhost/toolyard-volume-${randomUUID()}`;
+    try {
+      const base = await world.runtime.start(world.image("base", SERVES));
+      const changes = encodeURIComponent("VOLUME /data");
+      await world.engine.ask("POST", `/commit?container=${base.identity["id"]}&repo=${tag}&changes=${changes}`, {});
+      const spec = world.image("with-volume", SERVES, `${tag}:latest`);
+      const handle = await world.runtime.start({ ...spec, resources: { ...spec.resources, diskMb: 16 } });
+      expect(await world.ask(handle, "/write?of=/data/here")).toBe("written");
+      expect(await world.ask(handle, "/read?of=/proc/mounts")).toMatch(/ \/data tmpfs .*size=16384k/);
+      const { Mounts } = await look(handle);
+      expect(Mounts.filter(({ Type }) => Type === "volume").map(({ Destination }) => Destination)).toEqual([
+        TRUST_FOLDER,
+      ]);
+    } finally {
+      await stopAll(world.runtime, 0);
+      await world.runtime.close();
+      await world.close();
+      await harness.engine.ask("DELETE", `/images/${tag}`).catch(() => undefined); // It may not have been made.
+    }
+  });
+
+  test("an image keeps its own values of variables that are passed on; the folder of issuers is not written to, and nothing is left of it", async () => {
     const passedOn = { environment: { PATH: "/nowhere", GREETING: "hello" }, trust: createTrust([]) };
     const world = await openDockerHarness({ passedOn });
     try {
       const handle = await world.runtime.start(world.image("passed-on", SERVES));
       expect(await world.ask(handle, "/environment")).toMatchObject({ PATH: "/usr/local/bin:/bin", GREETING: "hello" });
+      expect(await world.ask(handle, `/write?of=${TRUST_FOLDER}/here`)).toEqual({ error: "EROFS" });
       const { Mounts } = await look(handle);
       const [{ Name } = { Name: "" }] = Mounts.filter(({ Type }) => Type === "volume");
       const volume = () => harness.engine.ask("GET", `/volumes/${Name}`).then(() => "there", String);
@@ -136,6 +162,7 @@ describe.skipIf(noContainers !== null)(engineTests, () => {
       await world.runtime.stop(handle, 0);
       await world.runtime.forget(handle);
       expect(await volume()).toMatch(/404/);
+      expect(await world.containersBeside(world.image("passed-on", SERVES))).toEqual([]);
     } finally {
       await stopAll(world.runtime, 0);
       await world.runtime.close();

@@ -1,14 +1,16 @@
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import type { ContainerCreateOptions } from "dockerode";
+import { TRUST_FOLDER } from "../container/passed-on.ts";
 import { EGRESS_PROGRAM, proxyVariables, reportOf, toRefusedLine } from "../egress/replica-side.ts";
 import type { ReplicaLogLine } from "../runtime.ts";
+import { archiveOf } from "./archive.ts";
 import { CONFINED, LABELS, logConfig, NO_HEALTH_CHECK, publishedAt } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { EngineRefusal, orNull, type Engine } from "./engine.ts";
 
 /**
- * The containers beside a replica that may reach some hosts only (`../egress/main.ts`). `inside` has no network but its loopback, which the replica shares:
+ * The containers beside a replica. Two of one that may reach some hosts only (`../egress/main.ts`). `inside` has no network but its loopback, which the replica shares:
  * there is the forward proxy, and nothing else to reach. `outside` is in the network and has the replica's published port. They go on when this process ends.
  */
 export interface Companions {
@@ -20,6 +22,15 @@ export interface Companions {
     spec: { name: string; deploymentId: string; host: string; port: number; allow: readonly string[] },
     image: string,
   ): Promise<Surroundings>;
+  /**
+   * A container that never runs, with files in a volume which the replica may read: a volume of its own it could fill. Answers the container's name.
+   * @param image of the replica, which is there
+   */
+  keep(
+    spec: { name: string; deploymentId: string },
+    image: string,
+    files: Readonly<Record<string, string>>,
+  ): Promise<string>;
   /** Where a replica is published; 0 where it is not. */
   publishedPort(name: string): Promise<number>;
   /** Counts and logs what is refused to a replica, until `unwatch`. */
@@ -58,16 +69,16 @@ export function createCompanions(options: {
   const refusals = new Map<string, number>();
   const watched = new Map<string, AbortController>();
   const outsideOf = (name: string): string => `${nameOf(name)}-outside`;
+  const trustOf = (name: string): string => `${nameOf(name)}-trust`;
   const insideOf = (name: string): string => `${nameOf(name)}-inside`;
 
+  const removeContainer = (container: string): Promise<unknown> =>
+    orNull(
+      engine.ask((docker, abortSignal) => docker.getContainer(container).remove({ force: true, v: true, abortSignal })),
+    );
   /** Inside first, which uses the volume of the other. */
   async function remove(name: string): Promise<void> {
-    for (const container of [insideOf(name), outsideOf(name)])
-      await orNull(
-        engine.ask((docker, abortSignal) =>
-          docker.getContainer(container).remove({ force: true, v: true, abortSignal }),
-        ),
-      );
+    for (const container of [insideOf(name), outsideOf(name), trustOf(name)]) await removeContainer(container);
   }
 
   const create = (wanted: ContainerCreateOptions) =>
@@ -165,6 +176,21 @@ export function createCompanions(options: {
         throw error;
       }
       return { networkMode: `container:${insideOf(name)}`, environment: proxyVariables(`http://127.0.0.1:${proxy}`) };
+    },
+    async keep({ name, deploymentId }, image, files) {
+      await removeContainer(trustOf(name));
+      const container = await create({
+        name: trustOf(name),
+        Image: image,
+        // Images without a command of their own want one.
+        Cmd: ["nothing"],
+        Labels: { ...labels, [LABELS.companionOf]: name, [LABELS.deployment]: deploymentId },
+        Volumes: { [TRUST_FOLDER]: {} },
+        HostConfig: { NetworkMode: "none" },
+      });
+      const archive = await archiveOf(files);
+      await engine.ask((_, abortSignal) => container.putArchive(archive, { path: TRUST_FOLDER, abortSignal }));
+      return trustOf(name);
     },
     async publishedPort(name) {
       const info = await orNull(

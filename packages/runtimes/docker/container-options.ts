@@ -1,5 +1,6 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
+import { posix } from "node:path";
 import type { ContainerCreateOptions } from "dockerode";
 import { allowanceOf } from "../resources.ts";
 import type { ContainerLaunch } from "../container/container-launch.ts";
@@ -39,6 +40,7 @@ export const CONFINED = {
 };
 /** Toolyard asks by itself. An image's own check would start a program in each container again and again. */
 export const NO_HEALTH_CHECK = { Test: ["NONE"] };
+const OPTIONS_OF_TMP = "rw,nosuid,nodev,exec,mode=1777";
 const MEBIBYTE = 1_048_576;
 
 export async function containerOptions(
@@ -50,11 +52,16 @@ export async function containerOptions(
     network: string;
     /** Where its companions are its network and have its port. */
     isHeld: boolean;
-    /** Whether it has a folder for certificates that it trusts. */
-    hasTrust: boolean;
+    /** The container whose volume has the certificates that it trusts, if it has any. */
+    trustFrom: string | null;
+    /** Paths of the volumes that its image declares. */
+    volumes: readonly string[];
   },
 ): Promise<ContainerCreateOptions> {
   const { cpus, memoryMb, processes, diskMb } = allowanceOf(spec.resources);
+  // As engines take them: another spelling would be another place, and the volume still be there.
+  const declared = own.volumes.map((path) => posix.resolve("/", path));
+  const volumes = declared.filter((path) => own.trustFrom === null || path !== TRUST_FOLDER);
   const env = { PORT: String(launch.port), HOST: "0.0.0.0", ...launch.env };
   return {
     name: own.name,
@@ -74,14 +81,14 @@ export async function containerOptions(
       ...(launch.logKey !== null && { [LABELS.logKey]: launch.logKey }),
       ...(own.isHeld && { [LABELS.egress]: "listed" }),
     },
-    // The root is read-only for the engine, too, a volume is not.
-    ...(own.hasTrust && { Volumes: { [TRUST_FOLDER]: {} } }),
     ...(!own.isHeld && { ExposedPorts: { [`${launch.port}/tcp`]: {} } }),
     HostConfig: {
       ...CONFINED,
       NetworkMode: own.network,
       ...(!own.isHeld && { PortBindings: await publishedAt(spec.host, launch.port) }),
-      Tmpfs: { "/tmp": `rw,nosuid,nodev,exec,mode=1777,size=${diskMb}m` },
+      // A volume has no limit: in place of those that the image declares there is as much room as in /tmp.
+      Tmpfs: Object.fromEntries(["/tmp", ...volumes].map((path) => [path, `${OPTIONS_OF_TMP},size=${diskMb}m`])),
+      ...(own.trustFrom !== null && { VolumesFrom: [`${own.trustFrom}:ro`] }),
       Memory: memoryMb * MEBIBYTE,
       // As much as `Memory`: no swap.
       MemorySwap: memoryMb * MEBIBYTE,

@@ -14,8 +14,7 @@ import { watchContainers } from "./container-events.ts";
 import { createCompanions } from "./companions.ts";
 import { CANNOT_RUN } from "../container/cannot-run.ts";
 import { containerLaunch } from "../container/container-launch.ts";
-import { NOTHING_PASSED_ON, TRUST_FOLDER, type PassedOn } from "../container/passed-on.ts";
-import { archiveOf } from "./archive.ts";
+import { NOTHING_PASSED_ON, type PassedOn } from "../container/passed-on.ts";
 import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
 import { createOutputReader } from "./container-output.ts";
 import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";
@@ -157,7 +156,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       const info = await inspected(Id);
       if (info === null || now() - Date.parse(info.State.FinishedAt) <= keepEndedMs) continue;
       await remove(Id);
-      if (LABELS.egress in Labels) left.add(Labels[LABELS.name] ?? "");
+      left.add(Labels[LABELS.name] ?? "");
     }
     for (const name of left) if (!starts.has(name)) await companions.remove(name);
     await leaveNetwork();
@@ -194,13 +193,6 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     if (running.size === 0) leaveNetwork().catch(() => undefined); // It is tried again with the next one.
   }
 
-  /** What of the variables that are passed on the image says itself. */
-  async function setByImage(image: string): Promise<Record<string, string>> {
-    const names = new Set(Object.keys(passedOn.environment));
-    if (names.size === 0) return {};
-    return Object.fromEntries(Object.entries(await images.environmentOf(image)).filter(([name]) => names.has(name)));
-  }
-
   async function begin(
     spec: ReplicaSpec,
     signal: AbortSignal | undefined,
@@ -234,12 +226,16 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
         ? { networkMode: network, environment: {} }
         : await companions.start({ ...spec, port: plain.port, allow: egress.allow }, companionImage);
     try {
-      const given = { ...passedOn.environment, ...(await setByImage(image)), ...environment };
+      const set = await images.settingsOf(image);
+      const passed = Object.entries(passedOn.environment).map(([key, value]) => [key, set.environment[key] ?? value]);
+      const given = { ...Object.fromEntries(passed), ...environment };
       const launch = { ...containerLaunch(spec, runnerImage, given), image };
-      const own = { name, ownerId, network: networkMode, isHeld: egress !== null, hasTrust: trust !== null };
+      const trustFrom = trust === null ? null : await companions.keep(spec, image, trust.files);
+      const { volumes } = set;
+      const own = { name, ownerId, network: networkMode, isHeld: egress !== null, trustFrom, volumes };
       return await run(await containerOptions(spec, launch, own), signal);
     } catch (error) {
-      if (egress !== null) await companions.remove(spec.name);
+      await companions.remove(spec.name);
       throw error;
     }
   }
@@ -247,10 +243,6 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
   async function run(wanted: ContainerCreateOptions, signal: AbortSignal | undefined): Promise<ReplicaHandle> {
     const container = await engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
     try {
-      if (trust !== null) {
-        const archive = await archiveOf(trust.files);
-        await engine.ask((_, abortSignal) => container.putArchive(archive, { path: TRUST_FOLDER, abortSignal }));
-      }
       signal?.throwIfAborted();
       await engine.ask((_, abortSignal) => container.start({ abortSignal }));
       const info = await inspected(container.id);
@@ -405,7 +397,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       const info = await inspected(idOf(handle));
       if (info?.State.Running) throw new ToolyardError("CONFLICT", `Replica ${handle.name} still runs.`);
       if (info) await remove(info.Id);
-      if (info === null || LABELS.egress in info.Config.Labels) await companions.remove(handle.name);
+      await companions.remove(handle.name);
       await leaveNetwork();
     },
     onExit(listener) {

@@ -55,7 +55,7 @@ async function openWorld() {
       const info = { Id: "c1", Config: { Labels: labels }, State, NetworkSettings: { Ports }, HostConfig: {} };
       then(before.inspect, () => end(200, info));
     } else if (route.endsWith("kill")) then(before.kill, () => end(204));
-    else end(200);
+    else end(200, { Config: {} });
   });
   const dataDir = await mkdtemp(join(tmpdir(), "toolyard-docker-"));
   const runtime = createDockerRuntime({

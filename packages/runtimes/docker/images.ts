@@ -12,8 +12,8 @@ export interface Images {
    * @throws ToolyardError BAD_USER_INPUT when there is no such image for us, UPSTREAM_UNAVAILABLE when the registry or the engine cannot be reached.
    */
   ensure(image: string, signal: AbortSignal | undefined, progress: (reason: string) => void): Promise<string>;
-  /** The variables that an image which is there sets itself, by the name that `ensure` answered. */
-  environmentOf(name: string): Promise<Record<string, string>>;
+  /** The variables that an image which is there sets itself, and the paths of volumes that it declares, by the name that `ensure` answered. */
+  settingsOf(name: string): Promise<{ environment: Record<string, string>; volumes: string[] }>;
 }
 
 interface Pull {
@@ -102,11 +102,12 @@ export function createImages(options: {
       }
       return reference.name;
     },
-    async environmentOf(name) {
+    async settingsOf(name) {
       const { Config } = await engine.ask((docker) => docker.getImage(name).inspect());
-      return Object.fromEntries(
+      const environment = Object.fromEntries(
         (Config.Env ?? []).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
       );
+      return { environment, volumes: Object.keys(Config.Volumes ?? {}) };
     },
   };
 }
