@@ -56,6 +56,7 @@ describe("a secret", () => {
     ["postgres://me:hunter2pass@db.example/x", "hunter2pass"],
     ["postgres://me:p%40ssword@db.example/x", "p@ssword"],
     ["https://mcp.example/mcp?apiKey=k-987654", "k-987654"],
+    ["https://ghp%5Fabc123@git.example/repo", "ghp_abc123"],
     ['{"private_key":"one-two-three","n":1}', "one-two-three"],
   ])("in %s is hidden by itself", (whole, part) => {
     expect(createSecretMask([whole]).text(`denied for ${part}.`)).toBe("denied for ***.");

@@ -182,14 +182,17 @@ function partsOf(secret: string): string[] {
   if (credentials !== undefined) parts.push(credentials);
   const url = /^[a-z][a-z0-9+.-]*:\/\/\S+$/i.test(secret) ? URL.parse(secret) : null;
   if (url) {
-    const values = [url.password, ...url.searchParams.values()];
+    // `https://TOKEN@host`: without a password it is no user's name.
+    const token = /^(?:git\+)?https?:$/.test(url.protocol) && url.password === "" ? url.username : "";
+    const values = [token, url.password, ...url.searchParams.values()];
     parts.push(...values, ...values.map(decoded), `${url.username}:${url.password}`, url.search.slice(1));
   }
   if (/^\s*[[{"]/.test(secret)) parts.push(...jsonStrings(secret));
   return parts.filter((part) => part.length >= SHORTEST_PART);
 }
 
-function decoded(text: string): string {
+/** Without percent-encoding. */
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

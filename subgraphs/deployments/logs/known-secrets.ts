@@ -1,4 +1,4 @@
-import { createSecretMask, type SecretMask } from "@toolyard/service-kit/secret-mask.ts";
+import { createSecretMask, decoded, type SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 import type { Environment, Sealer } from "@toolyard/service-kit";
 import type { Deployment, Replica } from "../deployment.ts";
 import { openSecrets } from "../deploying/launch-opening.ts";
@@ -25,15 +25,26 @@ export function createKnownSecrets(options: { sealer: Sealer; hostSecrets: reado
   return { of, mask: (deployment, replica) => createSecretMask(of(deployment, replica)) };
 }
 
-const SECRET_NAME = /SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|(?:^|_)KEY(?:_|$)/i;
+const PASSWORD_NAME = /PASSWORD|PASSWD|PASSPHRASE|(?:^|_)PASS$|^MYSQL_PWD$/i;
+const SECRET_NAME = /SECRET|TOKEN|CREDENTIAL|(?:^|_)KEY(?:_|$)/i;
 const PLACE_NAME = /_(?:FILE|PATH|DIR)$/i;
+/** Of what may be no secret by its name, such as `TOKEN_TYPE`. */
 const SHORTEST = 8;
+/** Scheme, user and password; a password may have further `@`. */
+const URL_CREDENTIALS = /([a-z][a-z0-9+.-]*):\/\/([^\s/?#:@]*)(?::([^\s/?#]*))?@/gi;
 
-/** Secrets in this host's environment, some of which replicas are given (REPLICA_ENV): by their names, and passwords in URLs. */
+/**
+ * Secrets in this host's environment, some of which replicas are given (REPLICA_ENV): by their names, and passwords and tokens in URLs. The mask has the
+ * last word on how short one may be.
+ */
 export function hostSecretsOf(env: Environment): string[] {
   return Object.entries(env).flatMap(([name, value = ""]) => {
-    const passwords = [...value.matchAll(/:\/\/[^\s/@:]*:([^\s/@]+)@/g)].map((match) => match[1] ?? "");
-    const named = SECRET_NAME.test(name) && !PLACE_NAME.test(name) ? [value] : [];
-    return [...named, ...passwords].filter((secret) => secret.length >= SHORTEST);
+    const inUrls = [...value.matchAll(URL_CREDENTIALS)].flatMap(([, scheme = "", user = "", password = ""]) => {
+      const secret = password === "" && /^(?:git\+)?https?$/i.test(scheme) ? user : password;
+      return [secret, decoded(secret)];
+    });
+    if (PLACE_NAME.test(name)) return inUrls;
+    if (PASSWORD_NAME.test(name)) return [value, ...inUrls];
+    return SECRET_NAME.test(name) && value.length >= SHORTEST ? [value, ...inUrls] : inUrls;
   });
 }
