@@ -109,7 +109,7 @@ export interface RuntimeCapabilities {
 export interface Runtime {
   readonly kind: RuntimeKind;
   readonly capabilities: RuntimeCapabilities;
-  /** How many requests of each deployment's replicas to hosts out of their list were refused while this process ran. */
+  /** How many requests of replicas to hosts out of their list were refused while this process ran, as in `egress/refusal-counts.ts`. */
   egressRefusals?(): ReadonlyMap<string, number>;
   /** What keeps it from its work now, in a sentence; null: nothing. Left out: nothing can. */
   problem?(): Promise<string | null>;

@@ -1,8 +1,9 @@
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
-import type { ContainerCreateOptions } from "dockerode";
+import type { ContainerCreateOptions, ContainerInfo } from "dockerode";
 import { TRUST_FOLDER } from "../container/passed-on.ts";
-import { EGRESS_PROGRAM, proxyVariables, reportOf, toRefusedLine } from "../egress/replica-side.ts";
+import { createRefusalCounts, type RefusalCounts } from "../egress/refusal-counts.ts";
+import { EGRESS_PROGRAM, proxyVariables, toRefusedLine } from "../egress/replica-side.ts";
 import type { ReplicaLogLine } from "../runtime.ts";
 import { archiveOf } from "./archive.ts";
 import { CONFINED, LABELS, logConfig, NO_HEALTH_CHECK, publishedAt } from "./container-options.ts";
@@ -36,13 +37,15 @@ export interface Companions {
   /** Counts and logs what is refused to a replica, until `unwatch`. */
   watch(name: string, deploymentId: string): void;
   unwatch(name: string): void;
-  refusals: ReadonlyMap<string, number>;
+  refusals: RefusalCounts["byDeployment"];
   /** Of what was refused to a replica, the last lines. */
   logs(name: string, last: number): Promise<ReplicaLogLine[]>;
   followLogs(name: string, signal: AbortSignal): AsyncGenerator<ReplicaLogLine>;
   /** Ends both; what was refused is still told. */
   end(name: string): Promise<void>;
   remove(name: string): Promise<void>;
+  /** Removes those of `found` that still are there, not those that have taken their names since. */
+  removeFound(found: readonly ContainerInfo[]): Promise<void>;
 }
 
 /** What the replica's own container gets of it. */
@@ -66,7 +69,7 @@ export function createCompanions(options: {
   logger: Logger;
 }): Companions {
   const { engine, labels, network, nameOf, logger } = options;
-  const refusals = new Map<string, number>();
+  const refusals = createRefusalCounts(logger);
   const watched = new Map<string, AbortController>();
   const outsideOf = (name: string): string => `${nameOf(name)}-outside`;
   const trustOf = (name: string): string => `${nameOf(name)}-trust`;
@@ -76,10 +79,11 @@ export function createCompanions(options: {
     orNull(
       engine.ask((docker, abortSignal) => docker.getContainer(container).remove({ force: true, v: true, abortSignal })),
     );
-  /** Inside first, which uses the volume of the other. */
-  async function remove(name: string): Promise<void> {
-    for (const container of [insideOf(name), outsideOf(name), trustOf(name)]) await removeContainer(container);
+  /** `inside` first, which uses the volume of the other. */
+  async function removeContainers(containers: readonly string[]): Promise<void> {
+    for (const container of containers) await removeContainer(container);
   }
+  const remove = (name: string): Promise<void> => removeContainers([insideOf(name), outsideOf(name), trustOf(name)]);
 
   const create = (wanted: ContainerCreateOptions) =>
     engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
@@ -123,19 +127,11 @@ export function createCompanions(options: {
   }
 
   async function watch(name: string, deploymentId: string, signal: AbortSignal): Promise<void> {
-    for await (const { text } of output(name, "NOW", signal)) {
-      const report = reportOf(text);
-      if (report === null) continue;
-      refusals.set(deploymentId, (refusals.get(deploymentId) ?? 0) + report.count);
-      logger.warn(
-        { deployment_id: deploymentId, replica: name, host: report.refused, count: report.count },
-        "a replica was refused a host that its egress list does not have",
-      );
-    }
+    for await (const { text } of output(name, "NOW", signal)) refusals.note({ name, deploymentId }, text);
   }
 
   return {
-    refusals,
+    refusals: refusals.byDeployment,
     async start({ name, deploymentId, host, port, allow }, image) {
       await remove(name);
       const proxy = PROXY_PORTS.find((each) => each !== port) ?? 0;
@@ -243,7 +239,12 @@ export function createCompanions(options: {
           });
     },
     remove,
+    removeFound: (found) =>
+      removeContainers(
+        found.toSorted((one, other) => Number(isInside(other)) - Number(isInside(one))).map(({ Id }) => Id),
+      ),
   };
 }
 
+const isInside = ({ Names }: ContainerInfo): boolean => Names.some((name) => name.endsWith("-inside"));
 const READY = JSON.stringify({ ready: true });

@@ -139,15 +139,14 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
               ?.PublicPort;
       running.set(Id, toRunning(Id, Labels, port ?? 0));
     }
-    const left = new Set(found.flatMap(({ Labels }) => Labels[LABELS.companionOf] ?? []));
-    for (const { Labels } of replicas) left.delete(Labels[LABELS.name] ?? "");
-    return { replicas, left };
+    return { replicas, companionsFound: found.filter(({ Labels }) => LABELS.companionOf in Labels) };
   }
 
   /** What happened while nobody watched: ends are told, and what a killed process left half made or unneeded is removed. */
   async function catchUp(): Promise<void> {
     const knownBefore = [...running.keys()];
-    const { replicas: found, left } = await survey();
+    const { replicas: found, companionsFound } = await survey();
+    const kept = new Set(found.map(({ Labels }) => Labels[LABELS.name]));
     const alive = new Set(found.flatMap(({ Id, State }) => (isRunning(State) ? Id : [])));
     for (const id of knownBefore) if (!alive.has(id)) tell(id);
     for (const { Id, Labels, State } of found) {
@@ -156,9 +155,12 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       const info = await inspected(Id);
       if (info === null || now() - Date.parse(info.State.FinishedAt) <= keepEndedMs) continue;
       await remove(Id);
-      left.add(Labels[LABELS.name] ?? "");
+      kept.delete(Labels[LABELS.name]);
     }
-    for (const name of left) if (!starts.has(name)) await companions.remove(name);
+    // A start may have made them, and ended meanwhile.
+    const started = new Set([...starts.keys(), ...[...running.values()].map(({ handle }) => handle.name)]);
+    const isUsed = (name = ""): boolean => kept.has(name) || started.has(name);
+    await companions.removeFound(companionsFound.filter(({ Labels }) => !isUsed(Labels[LABELS.companionOf])));
     await leaveNetwork();
   }
 

@@ -7,6 +7,7 @@ import { eventually } from "@toolyard/testing";
 import { expect, onTestFinished, test } from "vitest";
 import { startFakeEngine } from "../fixtures/fake-engine.ts";
 import type { ReplicaSpec } from "../runtime.ts";
+import { LABELS } from "./container-options.ts";
 import { createDockerRuntime } from "./docker-runtime.ts";
 
 const spec: ReplicaSpec = {
@@ -22,13 +23,18 @@ const spec: ReplicaSpec = {
   resources: { cpus: null, memoryMb: null, processes: null, diskMb: null },
 };
 
-/** An engine with one container, whose end is told the moment that the test says. */
-async function openWorld() {
+/** An engine with one container, whose end is told the moment that the test says, and what it lists of before. */
+async function openWorld(listed: object[] = []) {
   let labels: Record<string, string> | null = null;
   let alive = true;
   let stream: ServerResponse | null = null;
+  const removed: string[] = [];
   /** What happens before the engine answers. */
-  const before = { inspect: () => undefined as unknown, kill: () => undefined as unknown };
+  const before = {
+    inspect: () => undefined as unknown,
+    inspectOld: () => undefined as unknown,
+    kill: () => undefined as unknown,
+  };
   const die = async (): Promise<void> => {
     alive = false;
     const events = await eventually("it is watched", () => stream);
@@ -43,12 +49,17 @@ async function openWorld() {
     if (route === "GET /events") {
       stream = response.writeHead(200);
       stream.flushHeaders();
-    } else if (route === "GET /containers/json") end(200, []);
+    } else if (route === "GET /containers/json") end(200, listed);
     else if (route === "POST /containers/create") {
       request.setEncoding("utf8").on("data", (text: string) => {
         ({ Labels: labels } = JSON.parse(text) as { Labels: Record<string, string> });
       });
       request.on("end", () => end(201, { Id: "c1" }));
+    } else if (route === "GET /containers/old/json")
+      then(before.inspectOld, () => end(200, { Id: "old", State: { FinishedAt: "2020-01-01T00:00:00Z" } }));
+    else if (route.startsWith("DELETE /containers/")) {
+      removed.push(route.slice("DELETE /containers/".length));
+      end(204);
     } else if (route.startsWith("GET /containers/")) {
       if (!labels) return end(404);
       const [State, Ports] = [{ Running: alive, ExitCode: 0 }, { "80/tcp": [{ HostPort: "5000" }] }];
@@ -74,7 +85,7 @@ async function openWorld() {
   });
   const told: string[] = [];
   runtime.onExit(({ name }) => told.push(name));
-  return { runtime, before, die, told };
+  return { runtime, before, die, told, removed };
 }
 
 test("an end that the engine tells before the start knows its container is told", async () => {
@@ -94,4 +105,31 @@ test("an end that the engine tells before the stop has seen it is not told, sinc
   before.kill = die;
   await runtime.stop(handle, 1_000);
   expect(told).toEqual([]);
+});
+
+test("what was left beside replicas is removed, but nothing of one whose start ended after it was listed", async () => {
+  const beside = (of: string, side: string) => ({
+    Id: `${side}-of-${of}`,
+    Names: [`/toolyard-${of}-${side}`],
+    State: "running",
+    Labels: { [LABELS.companionOf]: of },
+  });
+  const old = { Id: "old", State: "exited", Ports: [], Labels: { [LABELS.name]: "old-1", [LABELS.egress]: "true" } };
+  const { runtime, before, removed } = await openWorld([
+    old,
+    ...["gone-1", "old-1", spec.name].flatMap((name) => [beside(name, "outside"), beside(name, "inside")]),
+  ]);
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  before.inspectOld = () => {
+    asked.resolve();
+    return answer.promise;
+  };
+  await asked.promise;
+  await runtime.start(spec);
+  answer.resolve();
+  // Those that use the volumes of others first.
+  await expect
+    .poll(() => removed)
+    .toEqual(["old", "inside-of-gone-1", "inside-of-old-1", "outside-of-gone-1", "outside-of-old-1"]);
 });

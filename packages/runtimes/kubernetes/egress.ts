@@ -2,7 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { V1Deployment, V1Pod } from "@kubernetes/client-node";
 import { preconditionFailed } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
-import { reportOf, toRefusedLine } from "../egress/replica-side.ts";
+import { createRefusalCounts, type RefusalCounts } from "../egress/refusal-counts.ts";
+import { toRefusedLine } from "../egress/replica-side.ts";
 import type { ReplicaLogLine } from "../runtime.ts";
 import type { Cluster } from "./cluster.ts";
 import { policiesThatLetOut } from "./egress-manifests.ts";
@@ -16,8 +17,7 @@ const AGAIN_MS = 1_000;
 
 /** What is refused to replicas with an egress list, as their forward proxies print it. */
 export interface EgressWatch {
-  /** By deployment, since this process began. */
-  refusals: ReadonlyMap<string, number>;
+  refusals: RefusalCounts["byDeployment"];
   /** Keeps what is refused to a replica until `unwatch`, and counts and logs it. `podOf`: the proxy's, while it has one. */
   watch(
     uid: string,
@@ -39,7 +39,7 @@ interface Watched {
 
 export function createEgressWatch(options: { podLogs: PodLogs; logger: Logger; now: () => number }): EgressWatch {
   const { podLogs, logger, now } = options;
-  const refusals = new Map<string, number>();
+  const refusals = createRefusalCounts(logger);
   const watched = new Map<string, Watched>();
   const runOf = (pod: string) => ({ pod, logKey: null, previous: false });
 
@@ -53,16 +53,9 @@ export function createEgressWatch(options: { podLogs: PodLogs; logger: Logger; n
       try {
         for await (const line of pod === null ? [] : podLogs.follow(runOf(pod), since, signal)) {
           since = line.at + 1;
-          const report = reportOf(line.text);
-          if (report === null) continue;
           lines.push(...toRefusedLine(line));
           if (lines.length > KEPT_LINES) lines.shift();
-          if (line.at < of.countFrom) continue;
-          refusals.set(of.deploymentId, (refusals.get(of.deploymentId) ?? 0) + report.count);
-          logger.warn(
-            { deployment_id: of.deploymentId, replica: of.name, host: report.refused, count: report.count },
-            "a replica was refused a host that its egress list does not have",
-          );
+          if (line.at >= of.countFrom) refusals.note(of, line.text);
         }
       } catch (error) {
         logger.debug({ err: error, replica: of.name }, "an egress proxy is not watched");
@@ -72,7 +65,7 @@ export function createEgressWatch(options: { podLogs: PodLogs; logger: Logger; n
   }
 
   return {
-    refusals,
+    refusals: refusals.byDeployment,
     watch(uid, { podOf, ...of }) {
       if (watched.has(uid)) return;
       const entry: Watched = { closing: new AbortController(), lines: [], podOf };
