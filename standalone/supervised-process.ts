@@ -23,7 +23,7 @@ export interface SupervisedProcess<Facts = unknown> {
  * multiple of the live data, and the young one very large; the calls are no faster for it.
  */
 export const proxyHeapFlags = (maxHeapMb: number) => [
-  "--max-semi-space-size=4",
+  "--max-semi-space-size=2",
   "--heap-growing-percent=25",
   `--max-old-space-size=${maxHeapMb}`,
 ];
