@@ -39,7 +39,8 @@ test("what runtimes refused is counted by deployment; what is of none that runs 
   const refusals = [{ [id]: 2 }, { [id]: 1, gone: 4, "also-gone": 5 }].map((each) => new Map(Object.entries(each)));
   const runtimes = [...refusals.map((each) => ({ egressRefusals: () => each })), {}];
   expect(egressGauges(records, runtimes).map(({ labels, value }) => [labels["deployment"], value])).toEqual([
-    ["weather-1", 3],
     ["other deployments", 9],
+    ["weather-1", 3],
   ]);
+  expect(egressGauges([], [{}])).toMatchObject([{ labels: { deployment: "other deployments" }, value: 0 }]);
 });

@@ -18,7 +18,8 @@ export function egressGauges(
   runtimes: Iterable<Pick<Runtime, "egressRefusals">>,
 ): Gauge[] {
   const names = namesOf(running);
-  const counts = new Map<string, number>();
+  // There from the start, for those who look for changes.
+  const counts = new Map([[REST, 0]]);
   for (const { egressRefusals } of runtimes)
     for (const [id, count] of egressRefusals?.() ?? []) {
       const name = names.get(id) ?? REST;

@@ -52,12 +52,7 @@ async function tableOf(heading: string): Promise<string[][]> {
 
 describe("what docs/operating.md says is there", () => {
   /** Metrics that count what does not happen here. */
-  const QUIET = [
-    "query_plans_replaced_total",
-    "graphql_shadow_queries_total",
-    "graphql_subscriptions_total",
-    "mcp_egress_refused_total",
-  ];
+  const QUIET = ["query_plans_replaced_total", "graphql_shadow_queries_total", "graphql_subscriptions_total"];
 
   test.skipIf(embeddedOnly("the table is of one process"))(
     "metrics have these names and labels, with a text, and there are no others",
