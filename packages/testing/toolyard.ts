@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { eventually } from "./eventually.ts";
 import { isDistributed } from "./mode.ts";
 import { freePort, freePorts, portBlock } from "./ports.ts";
+import { processesWith } from "./processes.ts";
 
 /** A running Toolyard, started as its users start it. */
 export interface RunningToolyard {
@@ -95,6 +96,9 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
   const { keepsData = options.dataDir !== undefined } = options;
   const remove = async () => {
     if (keepsData) return;
+    // Parts of one that was killed may still write there.
+    const isQuiet = async () => (await processesWith(dataDir)).length === 0;
+    if (child.signalCode === "SIGKILL") await eventually("its parts' end", isQuiet, 5_000).catch(() => undefined);
     if (distributed) await (await serverData()).dropServerData(dataDir);
     await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };

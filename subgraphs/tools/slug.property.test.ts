@@ -63,6 +63,8 @@ test("names of letters give slugs made of them, whatever their script", () => {
   );
   fc.assert(
     fc.property(word, (text) => {
+      // Some letters, such as Hebrew's alef, have no sound of their own, and no letter in Latin.
+      fc.pre(text.some((letter) => slugFromName(`x${letter}`) !== "x"));
       const slug = slugFromName(text.join(""));
       expect(isSlug(slug)).toBe(true);
       expect(slug).not.toMatch(/^tool/);
