@@ -123,7 +123,7 @@ test("all that only a replica can answer is held for one", async () => {
     // Of the session era, which takes a session.
     ["tools/list", { params: { _meta: {} }, headers: { "mcp-protocol-version": "2025-11-25" } }],
     ["tools/list", { headers: { accept: "text/event-stream" } }],
-    // What is offered now is not known.
+    // The present offer is not known.
     ["tools/list", { slug: "other" }],
     ["tools/list", { slug: "unknown" }],
   ];

@@ -112,7 +112,7 @@ export interface MessageTaker {
   reply(text: string): void;
 }
 
-/** Who waits for a message that is not passed on is told. `why` ends a sentence. */
+/** Tells the caller or the server that waits for a message that it is not passed on. `why` ends a sentence. */
 function leaveOut(long: LongMessage | null, why: string, { log, take, reply }: MessageTaker): void {
   log.write("SYSTEM", `a message of the server was ${why} and is left out`);
   if (long === null || long.id === null) return;

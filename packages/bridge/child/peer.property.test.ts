@@ -157,7 +157,7 @@ test.each([
           }
           const call = calls[next.at % Math.max(1, calls.length)];
           if (call === undefined) continue;
-          // What is said of a call that was answered can belong to the next with its id, where ids are the asker's.
+          // Where ids are the asker's, a message about an answered call can belong to the next call with its id.
           if (!remap && call.answered) continue;
           if (next.kind === "answer") {
             call.answered = true;

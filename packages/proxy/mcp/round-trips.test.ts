@@ -225,7 +225,7 @@ describe("the state of a call that asks for input", () => {
     const next = await ask("ada", { arguments: {}, requestState: result?.requestState });
     expect(next.result?.state).toContain("of ada");
     for (const each of begun) each.destroy();
-    // Who leaves makes room.
+    // A caller that leaves makes room.
     await eventually("room", async () => {
       const answer = await begin();
       begun.at(-1)?.destroy();

@@ -3,9 +3,9 @@ import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { variablesOf } from "../host/host-variables.ts";
 import { createTrust, type Trust } from "../host/trust.ts";
 
-/** What replicas in containers get of this host, besides their launches. */
+/** Variables and certificates of this host that replicas in containers get, besides their launches. */
 export interface PassedOn {
-  /** What launches and images do not say otherwise. */
+  /** Variables; those that a launch or an image sets itself take their place. */
   environment: Readonly<Record<string, string>>;
   /** Its files are in TRUST_FOLDER. */
   trust: Trust | null;
