@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { configDefaults, defineConfig } from "vitest/config";
 import { filesLeftOut } from "@toolyard/testing/mode.ts";
+import { PATIENCE } from "@toolyard/testing/patience.ts";
 
 export default defineConfig({
   // One copy: Vite would take graphql's ES build, while @apollo/subgraph requires the CommonJS one.
@@ -15,9 +16,9 @@ export default defineConfig({
     maxWorkers: 4,
     // They end what hangs, and are far from what anything takes, also on a machine that does twenty other things. A deadline
     // of `poll` or of packages/testing's `eventually` comes first and says what was waited for.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    expect: { poll: { timeout: 60_000, interval: 20 } },
+    testTimeout: 300_000 * PATIENCE,
+    hookTimeout: 300_000 * PATIENCE,
+    expect: { poll: { timeout: 60_000 * PATIENCE, interval: 20 } },
     projects: [
       {
         extends: true,

@@ -286,7 +286,7 @@ describe("graphql-transport-ws", () => {
     const last = messages.at(-2)?.payload?.errors?.[0]?.extensions;
     expect(last).toEqual({ code: "SLOW_CONSUMER", lastSequence: received.at(-1) });
     socket.terminate();
-  }, 30_000);
+  });
 
   test("one that reads nothing for many heartbeats still gets it, when it reads again", async () => {
     const ballast = "x".repeat(60_000);
@@ -325,7 +325,7 @@ describe("graphql-transport-ws", () => {
     await expect.poll(() => messages.at(-1)?.includes('"complete"') ?? false).toBe(true);
     expect(messages.at(-2)).toContain('"SLOW_CONSUMER"');
     slow.terminate();
-  }, 30_000);
+  });
 
   test("what the protocol does not allow closes the socket with the code for it", async () => {
     // Its stream goes on: a second operation of that id comes while the first runs.

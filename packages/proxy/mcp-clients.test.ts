@@ -41,7 +41,7 @@ beforeAll(async () => {
   controlPlane.setRoutes([route]);
   running = await startProxy(controlPlane);
   token = await controlPlane.accessToken("ada");
-}, 60_000);
+});
 afterAll(async () => {
   await running[Symbol.asyncDispose]();
   for (const bridge of bridges) bridge.kill("SIGTERM");

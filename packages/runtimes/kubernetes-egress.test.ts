@@ -23,7 +23,6 @@ const address = process.env["TEST_KUBERNETES_HOST"] ?? "";
 
 describe.skipIf(noCluster !== null || runnerImage === null)(
   `egress lists in Toolyard's own image, on a ${clusterTests}`,
-  { timeout: 120_000 },
   () => {
     const logger = createLogger({ level: "silent", name: "runtime" });
     const warn = vi.spyOn(logger, "warn");

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { clusterImage, noCluster, openClusterNamespace, type ClusterNamespace } from "@toolyard/testing/cluster.ts";
+import { PATIENCE } from "@toolyard/testing/patience.ts";
 import { afterAll, expect } from "vitest";
 import { createKubernetesRuntime, type KubernetesRuntimeOptions } from "./kubernetes/kubernetes-runtime.ts";
 import type { Behaviour, RuntimeHarness } from "./runtime.contract.ts";
@@ -66,6 +67,7 @@ export async function openKubernetesHarness(
       placement: { nodeSelector: {}, tolerations: [], pullSecrets: [], runAsUser: null },
       logger: createLogger({ level: "error", name: "runtime" }),
       keepEndedMs: 60_000,
+      answerTimeoutMs: 30_000 * PATIENCE,
       ...options,
       ...more,
     });
@@ -91,7 +93,7 @@ export async function openKubernetesHarness(
           answer = await response?.json();
           return response?.ok;
         },
-        { timeout: 20_000, interval: 50 },
+        { interval: 50 },
       )
       .toBe(true);
     return answer;

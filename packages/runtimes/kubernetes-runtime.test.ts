@@ -17,8 +17,6 @@ import {
 import type { KubernetesRuntimeOptions } from "./kubernetes/kubernetes-runtime.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
 
-const LONG = { timeout: 30_000 };
-
 /** A port of this machine before the cluster's, which can be cut. */
 async function openRelay(endpoint: string) {
   const { hostname, port } = new URL(endpoint);
@@ -68,7 +66,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
   /** Once all watches have begun again. */
   const livesOn = async (runtime: Runtime, handle: ReplicaHandle): Promise<void> => {
     const liveness = () => runtime.inspect(handle).catch((error: unknown) => error);
-    await expect.poll(liveness, LONG).toMatchObject({ alive: true });
+    await expect.poll(liveness).toMatchObject({ alive: true });
   };
   /** Starts it until the cluster has said why it does not run. */
   const heard = async (runtime: Runtime, spec: ReplicaSpec, words: string): Promise<void> => {
@@ -76,7 +74,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     const told: string[] = [];
     const starting = runtime.start(spec, abort.signal, (reason) => told.push(reason));
     starting.catch(() => undefined); // It is looked at below.
-    await expect.poll(() => told, LONG).toContainEqual(expect.stringContaining(words));
+    await expect.poll(() => told).toContainEqual(expect.stringContaining(words));
     abort.abort();
     await expect(starting).rejects.toThrow();
     expect(await harness.remains(spec)).toEqual([]);
@@ -132,11 +130,11 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     if (!killed || !deleted) throw new Error("not started");
     await harness.killFromOutside(killed);
     await harness.namespace.kubectl("delete", "pod", await harness.podOf(deleted), "--wait=false");
-    await expect.poll(() => told.toSorted(), LONG).toEqual(["deleted", "killed"]);
+    await expect.poll(() => told.toSorted()).toEqual(["deleted", "killed"]);
     expect(await harness.runtime.list()).toEqual([]);
     const own = `toolyard.dev/owner=${String(killed.identity["owner"])}`;
     const pods = () => harness.namespace.objects("pods", own);
-    await expect.poll(async () => (await pods()).length, LONG).toBe(0);
+    await expect.poll(async () => (await pods()).length).toBe(0);
     expect(await harness.runtime.inspect(killed)).toMatchObject({ alive: false, signal: "SIGKILL" });
     expect(await harness.runtime.inspect(deleted)).toMatchObject({ why: expect.stringContaining("deleted") });
     // As kept in the cluster, for the next control plane.
@@ -250,7 +248,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     const label = `toolyard.dev/replica=${String(identity["replicaId"])}`;
     expect(await objects("deployments", label)).toHaveLength(1);
     await kubectl("delete", "configmap", "anchor");
-    await expect.poll(() => objects("deployments,services,pods", label), LONG).toEqual([]);
+    await expect.poll(() => objects("deployments,services,pods", label)).toEqual([]);
   });
 
   test("while the cluster is away all says so and replicas serve; who ended meanwhile is told when it is back", async () => {
@@ -269,7 +267,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     await relay.cut();
     const away = { code: "UPSTREAM_UNAVAILABLE" };
     expect(await runtime.problem?.()).toMatch(/^The cluster does not answer \(\w+\)\.$/);
-    await expect.poll(() => runtime.list().catch((error: unknown) => error), LONG).toMatchObject(away);
+    await expect.poll(() => runtime.list().catch((error: unknown) => error)).toMatchObject(away);
     await expect(runtime.inspect(serving)).rejects.toMatchObject(away);
     await expect(runtime.start(harness.image("late", SERVES))).rejects.toMatchObject(away);
     expect(await runtime.recognize(serving)).toEqual(serving);
@@ -280,49 +278,45 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     expect(told).toEqual([]);
 
     await relay.open();
-    await expect.poll(() => told.toSorted(), LONG).toEqual(["ending", "removed"]);
+    await expect.poll(() => told.toSorted()).toEqual(["ending", "removed"]);
     await livesOn(runtime, serving);
   });
 
-  test(
-    "credentials that end are told as such, and new ones are taken from their file",
-    { timeout: 90_000 },
-    async () => {
-      const own = await openClusterNamespace();
-      onTestFinished(() => own.close());
-      const file = join(harness.dataDir, "kubeconfig");
-      const write = (token: string) =>
-        writeFile(
-          file,
-          JSON.stringify({
-            clusters: [
-              {
-                name: "c",
-                cluster: { server: own.credentials.endpoint, "certificate-authority": own.credentials.caFile },
-              },
-            ],
-            users: [{ name: "u", user: { token } }],
-            contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
-            "current-context": "x",
-          }),
-        );
-      await write(own.credentials.token);
-      const runtime = open({ credentials: { kind: "kubeconfig", files: file }, namespace: own.name });
-      const handle = await runtime.start(harness.image("lasting", SERVES));
-      expect(await runtime.problem?.()).toBeNull();
-      // With it all of its tokens end.
-      await own.kubectl("delete", "serviceaccount", "toolyard");
-      await expect.poll(() => runtime.problem?.(), LONG).toMatch(/does not accept Toolyard's credentials/);
-      await expect(runtime.start(harness.image("late", SERVES))).rejects.toMatchObject({
-        code: "UPSTREAM_UNAVAILABLE",
-      });
-      expect(await harness.ask(handle, "/directory")).toBeDefined();
-      await own.kubectl("create", "serviceaccount", "toolyard");
-      await write((await own.kubectl("create", "token", "toolyard")).trim());
-      await expect.poll(() => runtime.problem?.(), LONG).toBeNull();
-      await livesOn(runtime, handle);
-    },
-  );
+  test("credentials that end are told as such, and new ones are taken from their file", async () => {
+    const own = await openClusterNamespace();
+    onTestFinished(() => own.close());
+    const file = join(harness.dataDir, "kubeconfig");
+    const write = (token: string) =>
+      writeFile(
+        file,
+        JSON.stringify({
+          clusters: [
+            {
+              name: "c",
+              cluster: { server: own.credentials.endpoint, "certificate-authority": own.credentials.caFile },
+            },
+          ],
+          users: [{ name: "u", user: { token } }],
+          contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
+          "current-context": "x",
+        }),
+      );
+    await write(own.credentials.token);
+    const runtime = open({ credentials: { kind: "kubeconfig", files: file }, namespace: own.name });
+    const handle = await runtime.start(harness.image("lasting", SERVES));
+    expect(await runtime.problem?.()).toBeNull();
+    // With it all of its tokens end.
+    await own.kubectl("delete", "serviceaccount", "toolyard");
+    await expect.poll(() => runtime.problem?.()).toMatch(/does not accept Toolyard's credentials/);
+    await expect(runtime.start(harness.image("late", SERVES))).rejects.toMatchObject({
+      code: "UPSTREAM_UNAVAILABLE",
+    });
+    expect(await harness.ask(handle, "/directory")).toBeDefined();
+    await own.kubectl("create", "serviceaccount", "toolyard");
+    await write((await own.kubectl("create", "token", "toolyard")).trim());
+    await expect.poll(() => runtime.problem?.()).toBeNull();
+    await livesOn(runtime, handle);
+  });
 
   test("Toolyard's ServiceAccount has rights in its namespace only, and reads no Secret there; what it may not is said", async () => {
     const { name, kubectl } = harness.namespace;

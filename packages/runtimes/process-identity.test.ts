@@ -247,7 +247,7 @@ describe("what a replica uses", () => {
       detail: expect.stringMatching(/had \d+ processes, where 40 are allowed/),
     });
     expect(await harness.processes(spec)).toEqual([]);
-  }, 60_000);
+  });
 
   const takesMemory = async (way: string, mib: number, memoryMb: number) => {
     harness = await openProcessHarness({ isolation: "none", cgroups: noCgroups });
@@ -328,5 +328,5 @@ describe("what a replica uses", () => {
     const folder = join(harness.dataDir, "replicas/floods");
     const bytes = () => readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
     expect(bytes()).toBeLessThan(64 * MIB + 3 * ROTATE_AT_BYTES);
-  }, 60_000);
+  });
 });

@@ -269,7 +269,7 @@ test("what is wrong with variables is told once, not over and over with all that
   expect(text.length).toBeLessThan(3 * sent.length);
 });
 
-test("documents fill no memory, whoever sends them", { timeout: 120_000 }, async () => {
+test("documents fill no memory, whoever sends them", async () => {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   const heap = () => {

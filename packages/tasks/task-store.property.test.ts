@@ -78,7 +78,7 @@ test("whatever is interleaved, a task is in one terminal state for good, queued,
     }),
     { numRuns: 100 },
   );
-}, 60_000);
+});
 
 function firstStore(): TaskStore {
   const [store] = stores;

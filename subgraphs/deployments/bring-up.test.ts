@@ -54,4 +54,4 @@ test("N deployments at once cost N: in statements, and in what proxies are sent"
   const many = await bringUp(180);
   expect(many.statements).toBeLessThan(3.3 * few.statements);
   expect(many.bytes).toBeLessThan(4.5 * few.bytes);
-}, 60_000);
+});

@@ -15,14 +15,14 @@ const MANY = 4_000;
 let fixture: KnowledgeFixture;
 beforeAll(async () => {
   fixture = await createKnowledgeFixture();
-}, 60_000);
+});
 afterAll(() => fixture[Symbol.asyncDispose]());
 
 const find = (query: string, more: Record<string, unknown> = {}) =>
   search(fixture.subgraph, { query, first: 100, ...more });
 
 describe("a search", () => {
-  test("among documents of one word over and over costs what another costs", { timeout: 120_000 }, async () => {
+  test("among documents of one word over and over costs what another costs", async () => {
     const words = { word: "needle ", pair: "needle needles ", letter: "x ", joined: "needle-", lines: "needle\n" };
     for (const [title, unit] of Object.entries(words)) {
       await upload(fixture.subgraph, { title, content: unit.repeat(2_000_000 / unit.length), tags: ["long"] });
@@ -49,7 +49,7 @@ describe("a search", () => {
     }
   });
 
-  test("among many documents, by a prefix, a tag or a tool, looks each up once", { timeout: 120_000 }, async () => {
+  test("among many documents, by a prefix, a tag or a tool, looks each up once", async () => {
     const database = new LibsqlDatabase(fixture.file);
     database.pragma("busy_timeout = 5000");
     database.pragma("synchronous = OFF");

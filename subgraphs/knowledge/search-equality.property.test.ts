@@ -58,7 +58,7 @@ describeOnMongodb("a search on MongoDB", () => {
       for (const store of [sqlite, mongodb])
         await store.insert(made, { content: words.join(" "), encoding: "TEXT" }, null);
     }
-  }, 120_000);
+  });
   afterAll(async () => {
     for (const close of closers) await close();
   });
@@ -128,5 +128,5 @@ describeOnMongodb("a search on MongoDB", () => {
         .map(({ documentId, snippet }) => ({ documentId, snippet }))
         .toSorted((one, other) => (one.documentId < other.documentId ? -1 : 1)),
     );
-  }, 120_000);
+  });
 });

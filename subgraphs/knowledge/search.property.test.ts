@@ -42,7 +42,7 @@ const anyQuery = fc.oneof(
     .map((parts) => parts.join("* ")),
 );
 
-test("any text is a valid query", { timeout: 60_000 }, async () => {
+test("any text is a valid query", async () => {
   await fc.assert(
     fc.asyncProperty(anyQuery, async (query) => {
       const { totalCount, hits } = await search(fixture.subgraph, { query });
@@ -55,38 +55,34 @@ test("any text is a valid query", { timeout: 60_000 }, async () => {
 const word = fc.stringMatching(/^[a-z]{2,9}(ing|ation|s|ed|ness)?$/);
 const text = fc.array(word, { minLength: 1, maxLength: 12 });
 
-test(
-  "a document is found by each of its words, by their beginnings and by phrases of it, and no more once it is deleted",
-  { timeout: 60_000 },
-  async () => {
-    await fc.assert(
-      fc.asyncProperty(text, fc.nat(), fc.nat({ max: 5 }), async (words, pick, cut) => {
-        const { id } = await upload(fixture.subgraph, { title: "Property", content: words.join(" ") });
-        const index = pick % words.length;
-        const one = words[index] ?? "";
-        const prefix = `${one.slice(0, Math.max(2, one.length - cut))}*`;
-        const phrase = `"${words.slice(index, index + 3).join(" ")}"`;
-        const found = async (query: string) =>
-          (await search(fixture.subgraph, { query, first: 100 })).hits.some(({ document }) => document.id === id);
-        try {
-          for (const query of [one, prefix, phrase, `${one} ${prefix} ${phrase}`, one.toUpperCase()]) {
-            expect(await found(query), query).toBe(true);
-          }
-          for (const query of [`property -${one}`, `property -${prefix}`, `property -${phrase}`]) {
-            expect(await found(query), query).toBe(false);
-          }
-        } finally {
-          await dataOf(fixture.subgraph, DELETE, { id }, developer);
+test("a document is found by each of its words, by their beginnings and by phrases of it, and no more once it is deleted", async () => {
+  await fc.assert(
+    fc.asyncProperty(text, fc.nat(), fc.nat({ max: 5 }), async (words, pick, cut) => {
+      const { id } = await upload(fixture.subgraph, { title: "Property", content: words.join(" ") });
+      const index = pick % words.length;
+      const one = words[index] ?? "";
+      const prefix = `${one.slice(0, Math.max(2, one.length - cut))}*`;
+      const phrase = `"${words.slice(index, index + 3).join(" ")}"`;
+      const found = async (query: string) =>
+        (await search(fixture.subgraph, { query, first: 100 })).hits.some(({ document }) => document.id === id);
+      try {
+        for (const query of [one, prefix, phrase, `${one} ${prefix} ${phrase}`, one.toUpperCase()]) {
+          expect(await found(query), query).toBe(true);
         }
-        expect(await found(one)).toBe(false);
-        expect(await found(prefix)).toBe(false);
-      }),
-      { numRuns: 100 },
-    );
-  },
-);
+        for (const query of [`property -${one}`, `property -${prefix}`, `property -${phrase}`]) {
+          expect(await found(query), query).toBe(false);
+        }
+      } finally {
+        await dataOf(fixture.subgraph, DELETE, { id }, developer);
+      }
+      expect(await found(one)).toBe(false);
+      expect(await found(prefix)).toBe(false);
+    }),
+    { numRuns: 100 },
+  );
+});
 
-test("whatever a prefix finds has a word that begins so", { timeout: 60_000 }, async () => {
+test("whatever a prefix finds has a word that begins so", async () => {
   const texts = fc.sample(text, { numRuns: 40, seed: 1 }).map((words) => words.join(" "));
   const contents = new Map<string, string>();
   for (const content of texts) {

@@ -115,54 +115,50 @@ const page = fc.record({
 });
 
 onEachDatabase((name, open) =>
-  test(
-    `on ${name}, whatever was registered, changed and deleted, a search finds what has its words, in pages of the newest first`,
-    { timeout: 240_000 },
-    async () => {
-      await fc.assert(
-        fc.asyncProperty(
-          fc.array(change, { maxLength: 15 }),
-          fc.array(fc.tuple(filter, page), { minLength: 4, maxLength: 8 }),
-          (changes, searches) =>
-            withStore(open)(async (store) => {
-              const tools: Tool[] = [];
-              for (const one of changes) {
-                if ("create" in one) {
-                  const { tool, version } = toolOf(one.create, tools.length);
-                  await store.insert(tool, version);
-                  tools.push(tool);
-                  continue;
-                }
-                const tool = tools[one.at % Math.max(1, tools.length)];
-                if (!tool) continue;
-                if ("deleted" in one) {
-                  if (await store.setDeleted(tool.id, one.deleted, 1)) tool.deletedAt = one.deleted ? 1 : null;
-                } else {
-                  const number = tool.currentNumber + 1;
-                  const version = { ...toolOf(one.update, 0).version, toolId: tool.id, number };
-                  if ((await store.commit(version, tool.currentVersionId)) === "committed")
-                    Object.assign(tool, one.update, { currentVersionId: version.id, currentNumber: number });
-                }
+  test(`on ${name}, whatever was registered, changed and deleted, a search finds what has its words, in pages of the newest first`, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(change, { maxLength: 15 }),
+        fc.array(fc.tuple(filter, page), { minLength: 4, maxLength: 8 }),
+        (changes, searches) =>
+          withStore(open)(async (store) => {
+            const tools: Tool[] = [];
+            for (const one of changes) {
+              if ("create" in one) {
+                const { tool, version } = toolOf(one.create, tools.length);
+                await store.insert(tool, version);
+                tools.push(tool);
+                continue;
               }
-              const newestFirst = tools.toReversed();
-              for (const [filter, { limit, offset, after }] of searches) {
-                const afterId = after === null ? null : (tools[after % Math.max(1, tools.length)]?.id ?? null);
-                const page: Page = { limit, offset, afterId };
-                const all = newestFirst.filter((tool) => finds(filter, tool));
-                const rows = await store.page(filter, page).rows();
-                const rest = all.filter(({ id }) => afterId === null || id < afterId);
-                expect(rows.map(({ slug }) => slug)).toEqual(
-                  rest.slice(offset, offset + limit + 1).map(({ slug }) => slug),
-                );
-                expect(await store.page(filter, page).totalCount()).toBe(all.length);
+              const tool = tools[one.at % Math.max(1, tools.length)];
+              if (!tool) continue;
+              if ("deleted" in one) {
+                if (await store.setDeleted(tool.id, one.deleted, 1)) tool.deletedAt = one.deleted ? 1 : null;
+              } else {
+                const number = tool.currentNumber + 1;
+                const version = { ...toolOf(one.update, 0).version, toolId: tool.id, number };
+                if ((await store.commit(version, tool.currentVersionId)) === "committed")
+                  Object.assign(tool, one.update, { currentVersionId: version.id, currentNumber: number });
               }
-            }),
-        ),
-        // Tables on a server are made in a second.
-        { numRuns: name === "SQLite" ? 150 : 8 },
-      );
-    },
-  ),
+            }
+            const newestFirst = tools.toReversed();
+            for (const [filter, { limit, offset, after }] of searches) {
+              const afterId = after === null ? null : (tools[after % Math.max(1, tools.length)]?.id ?? null);
+              const page: Page = { limit, offset, afterId };
+              const all = newestFirst.filter((tool) => finds(filter, tool));
+              const rows = await store.page(filter, page).rows();
+              const rest = all.filter(({ id }) => afterId === null || id < afterId);
+              expect(rows.map(({ slug }) => slug)).toEqual(
+                rest.slice(offset, offset + limit + 1).map(({ slug }) => slug),
+              );
+              expect(await store.page(filter, page).totalCount()).toBe(all.length);
+            }
+          }),
+      ),
+      // Tables on a server are made in a second.
+      { numRuns: name === "SQLite" ? 150 : 8 },
+    );
+  }),
 );
 
 test("the index stays in few segments, which each write merges a bounded piece of; SQLite merges none by itself", async () => {

@@ -43,33 +43,29 @@ const change = fc.oneof(
   fc.record({ revertTo: fc.integer({ min: 1, max: 4 }) }),
 );
 
-test(
-  "whatever changes come, version numbers rise by one and versions stay as they were",
-  { timeout: 60_000 },
-  async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(change, { maxLength: 6 }), async (changes) => {
-        const { id } = await create();
-        let seen: { number: number }[] = [];
-        for (const one of changes) {
-          if ("revertTo" in one) await executeOn(fixture.subgraph, REVERT, { id, n: one.revertTo }, developer);
-          else await dataOf(fixture.subgraph, UPDATE, { id, input: one }, developer);
-          const { tool } = await dataOf<History>(fixture.subgraph, HISTORY, { id }, developer);
-          const versions = tool.versions.edges.map(({ node }) => node).toReversed();
-          expect(versions.map(({ number }) => number)).toEqual(versions.map((_, index) => index + 1));
-          expect(versions.slice(0, seen.length)).toEqual(seen);
-          expect(versions.length - seen.length).toBeLessThanOrEqual(seen.length === 0 ? 2 : 1);
-          expect(tool.currentVersion.number).toBe(versions.length);
-          expect(versions.at(-1)).toMatchObject({ name: tool.name });
-          seen = versions;
-        }
-      }),
-      { numRuns: 100 },
-    );
-  },
-);
+test("whatever changes come, version numbers rise by one and versions stay as they were", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { maxLength: 6 }), async (changes) => {
+      const { id } = await create();
+      let seen: { number: number }[] = [];
+      for (const one of changes) {
+        if ("revertTo" in one) await executeOn(fixture.subgraph, REVERT, { id, n: one.revertTo }, developer);
+        else await dataOf(fixture.subgraph, UPDATE, { id, input: one }, developer);
+        const { tool } = await dataOf<History>(fixture.subgraph, HISTORY, { id }, developer);
+        const versions = tool.versions.edges.map(({ node }) => node).toReversed();
+        expect(versions.map(({ number }) => number)).toEqual(versions.map((_, index) => index + 1));
+        expect(versions.slice(0, seen.length)).toEqual(seen);
+        expect(versions.length - seen.length).toBeLessThanOrEqual(seen.length === 0 ? 2 : 1);
+        expect(tool.currentVersion.number).toBe(versions.length);
+        expect(versions.at(-1)).toMatchObject({ name: tool.name });
+        seen = versions;
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
 
-test("of concurrent changes against the same version exactly one wins", { timeout: 60_000 }, async () => {
+test("of concurrent changes against the same version exactly one wins", async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 2, max: 5 }), async (count) => {
       const { id } = await create();
@@ -87,7 +83,7 @@ test("of concurrent changes against the same version exactly one wins", { timeou
   );
 });
 
-test("of concurrent changes against no version in particular none is lost", { timeout: 60_000 }, async () => {
+test("of concurrent changes against no version in particular none is lost", async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 2, max: 4 }), async (count) => {
       const { id } = await create();
@@ -104,7 +100,7 @@ test("of concurrent changes against no version in particular none is lost", { ti
   );
 });
 
-test("tools made at once of one name have slugs of their own", { timeout: 60_000 }, async () => {
+test("tools made at once of one name have slugs of their own", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.constantFrom("Same", "same", "Sáme", "same 2"), { minLength: 2, maxLength: 4 }),
@@ -126,46 +122,42 @@ test("tools made at once of one name have slugs of their own", { timeout: 60_000
   );
 });
 
-test(
-  "whatever comes as a launch is either taken, and then taken the same again, or refused as bad input",
-  { timeout: 60_000 },
-  () => {
-    const anything = fc.oneof(
-      fc.string(),
-      fc.double(),
-      fc.constantFrom(null, undefined, true, [], {}, ["a"], { health: { timeoutSeconds: "1" } }),
-    );
-    const fields = fc.dictionary(
-      fc.constantFrom(
-        "command",
-        "args",
-        "env",
-        "workingDirectory",
-        "sessions",
-        "options",
-        "path",
-        "image",
-        "port",
-        "url",
-        "headers",
-      ),
-      fc.oneof(
-        anything,
-        fc.string({ unit: "binary" }),
-        fc.array(fc.dictionary(fc.constantFrom("name", "value", "secret"), anything)),
-      ),
-    );
-    fc.assert(
-      fc.property(fc.dictionary(fc.constantFrom("stdio", "http", "image", "remote"), fields), (input) => {
-        try {
-          const { kind, ...launch } = parseInput(launchInput, input);
-          expect(parseInput(launchInput, { [kind]: launch })).toEqual({ kind, ...launch });
-        } catch (error) {
-          if (!(error instanceof ToolyardError)) throw error;
-          expect(error.code).toBe("BAD_USER_INPUT");
-        }
-      }),
-      { numRuns: 300 },
-    );
-  },
-);
+test("whatever comes as a launch is either taken, and then taken the same again, or refused as bad input", () => {
+  const anything = fc.oneof(
+    fc.string(),
+    fc.double(),
+    fc.constantFrom(null, undefined, true, [], {}, ["a"], { health: { timeoutSeconds: "1" } }),
+  );
+  const fields = fc.dictionary(
+    fc.constantFrom(
+      "command",
+      "args",
+      "env",
+      "workingDirectory",
+      "sessions",
+      "options",
+      "path",
+      "image",
+      "port",
+      "url",
+      "headers",
+    ),
+    fc.oneof(
+      anything,
+      fc.string({ unit: "binary" }),
+      fc.array(fc.dictionary(fc.constantFrom("name", "value", "secret"), anything)),
+    ),
+  );
+  fc.assert(
+    fc.property(fc.dictionary(fc.constantFrom("stdio", "http", "image", "remote"), fields), (input) => {
+      try {
+        const { kind, ...launch } = parseInput(launchInput, input);
+        expect(parseInput(launchInput, { [kind]: launch })).toEqual({ kind, ...launch });
+      } catch (error) {
+        if (!(error instanceof ToolyardError)) throw error;
+        expect(error.code).toBe("BAD_USER_INPUT");
+      }
+    }),
+    { numRuns: 300 },
+  );
+});

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { PATIENCE } from "@toolyard/testing/patience.ts";
 import { expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
@@ -10,7 +11,7 @@ async function run(entry: string, env: Record<string, string>): Promise<{ code: 
     env: { PATH: process.env.PATH, ...env },
     stdio: ["ignore", "ignore", "pipe"],
     // One that starts after all is not left behind.
-    timeout: 25_000,
+    timeout: 25_000 * PATIENCE,
   });
   let printed = "";
   child.stderr.on("data", (chunk: Buffer) => (printed += chunk.toString()));
@@ -35,7 +36,6 @@ test.each([
   ["packages/bridge/main.ts", {}],
 ])(
   "%s loads in plain Node and refuses a wrong configuration with exit code 78",
-  { timeout: 30_000 },
   async (entry, env: Record<string, string>) => {
     const { code, printed } = await run(entry, env);
     expect(printed).not.toMatch(/ERR_|SyntaxError/);
@@ -54,13 +54,13 @@ test.each([
   ["worker/main.ts", "DATABASE_URL"],
   ["distributed/main.ts", "MONGODB_URL"],
   ["packages/proxy/main.ts", "REDIS_URL"],
-])("%s does not pass over %s, which is none, nor repeat it", { timeout: 30_000 }, async (entry, name) => {
+])("%s does not pass over %s, which is none, nor repeat it", async (entry, name) => {
   const { code, printed } = await run(entry, { [name]: "scheme://root:hunter2@db/x" });
   expect({ code, printed }).toMatchObject({ code: 78, printed: expect.stringContaining(`${name}: `) });
   expect(printed).not.toContain("hunter2");
 });
 
-test("gateway/main.ts does not guess where Toolyard's own subgraphs are", { timeout: 30_000 }, async () => {
+test("gateway/main.ts does not guess where Toolyard's own subgraphs are", async () => {
   const SECRET_KEY = "a key for tests, which is long enough";
   const { code, printed } = await run("gateway/main.ts", { SECRET_KEY, PORT: "0" });
   expect({ code, printed }).toMatchObject({
@@ -69,7 +69,7 @@ test("gateway/main.ts does not guess where Toolyard's own subgraphs are", { time
   });
 });
 
-test("distributed/main.ts says which servers it needs, and which it can do without", { timeout: 30_000 }, async () => {
+test("distributed/main.ts says which servers it needs, and which it can do without", async () => {
   expect(await run("distributed/main.ts", {})).toMatchObject({
     code: 78,
     printed: expect.stringMatching(/^DATABASE_URL: .*\nREDIS_URL: .*\nMONGODB_URL may be left out/),

@@ -57,7 +57,7 @@ describe.skipIf(noMysql !== null)(`plans on MySQL${noMysql === null ? "" : ` (sk
     server = await mysql.createConnection(scratch.url);
     await server.query("SET SESSION sql_mode = 'ANSI_QUOTES'");
     await makeManyRows(server, subjectId);
-  }, 300_000);
+  });
   afterAll(async () => {
     await server.end();
     await scratch.drop();

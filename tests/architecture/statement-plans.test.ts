@@ -61,7 +61,7 @@ beforeAll(async () => {
     const statements = await statementsOf(async () => work());
     performed.push({ operation, statements });
   });
-}, 120_000);
+});
 afterAll(() => rm(dataDir, { recursive: true, force: true }));
 
 test("no operation of a store scans a table, or sorts what it has found, but those that say why", () => {

@@ -23,7 +23,7 @@ beforeAll(async () => {
     input: { username: "vera", email: "vera@example.com", password: PASSWORD },
   });
   viewer = { token: register.accessToken, id: register.user.id };
-}, 120_000);
+});
 afterAll(() => toolyard[Symbol.asyncDispose]());
 
 const rest = (method: string, path: string, token: string | null, body?: unknown, headers: object = {}) =>

@@ -104,7 +104,7 @@ test("replicas are as many as their calls need, none while idle, and no call fai
   );
   // Newest first; two calls that wait need one replica, which may be idle again by now.
   expect(steps.join(" ")).toMatch(/^(1-0 )?0-1 1-0/);
-}, 120_000);
+});
 
 test("while a deployment wakes up, its tools are listed as they were, and a call of one is held and answered", async () => {
   const file = join(toolyard.dataDir, "may-start");
@@ -133,7 +133,7 @@ test("while a deployment wakes up, its tools are listed as they were, and a call
   await writeFile(file, "");
   expect(await answer).toBe("done");
   await client.close();
-}, 120_000);
+});
 
 test("scaleDeployment refuses what is scaled by load, and says what to do", async () => {
   const { errors } = await admin.send('mutation { scaleDeployment(id: "waiter", replicas: 2) { id } }');

@@ -124,5 +124,5 @@ describe.concurrent.each(launches)("a server %s", (name, era, launchOf) => {
     } finally {
       await client.close().catch(() => undefined);
     }
-  }, 90_000);
+  });
 });

@@ -21,7 +21,7 @@ describe.skipIf(noContainers !== null)(
       await engine.buildOfFiles(IMAGE, { "/server.mjs": join(import.meta.dirname, "fixtures/contained.mjs") });
       folder = await mkdtemp(join(tmpdir(), "toolyard-docker-"));
       toolyard = await start();
-    }, 120_000);
+    });
     afterAll(async () => {
       await toolyard.stop();
       for (const { Id } of await containers()) await engine.ask("DELETE", `/containers/${Id}?force=1&v=1`);
@@ -48,91 +48,87 @@ describe.skipIf(noContainers !== null)(
       );
     };
 
-    test(
-      "are deployed, called, scaled, started again after a kill, adopted by the next Toolyard, and leave nothing",
-      { timeout: 240_000 },
-      async () => {
-        let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
-        const ask = <Data>(query: string, variables: Record<string, unknown>) =>
-          graphqlClient(toolyard.url, token).query<Data>(query, variables);
-        const deploy = async (name: string, launch: object) => {
-          const { createTool } = await ask<{ createTool: { id: string } }>(
-            "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
-            { input: { name, description: name, launch } },
-          );
-          const { deployTool } = await ask<{ deployTool: { id: string; runtime: string } }>(
-            "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id runtime } }",
-            { input: { toolId: createTool.id } },
-          );
-          return deployTool;
-        };
-        const healthy = (id: string, count: number) =>
-          eventually(`${count} of ${id} serve`, async () => {
-            const { deployment } = await ask<{
-              deployment: { status: string; health: string; reason: string | null; replicas: { phase: string }[] };
-            }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase } } }", { id });
-            const { status, health, replicas, reason } = deployment;
-            const ready = replicas.filter(({ phase }) => phase === "READY").length;
-            if (status === "RUNNING" && health === "HEALTHY" && ready === count) return true;
-            throw new Error(reason ?? status);
-          });
-        const call = async (slug: string, tool: string, args: object = {}) => {
-          const client = await connectMcp("v1", `${toolyard.proxyUrl}/mcp/${slug}/v1/mcp`, token);
-          try {
-            return await client.callTool(tool, { ...args });
-          } finally {
-            await client.close();
-          }
-        };
-
-        const env = [{ name: "GREETING", value: "hello", secret: true }];
-        const contained = await deploy("contained", {
-          image: { image: IMAGE, args: ["node", "/server.mjs"], port: 8080, env },
-        });
-        const beside = await deploy("beside", {
-          stdio: { command: process.execPath, args: [sampleServerEntry(), "stdio"] },
-        });
-        expect([contained.runtime, beside.runtime]).toEqual(["DOCKER", "PROCESS"]);
-        await healthy(contained.id, 1);
-        await healthy(beside.id, 1);
-        expect(await call("contained", "whoami")).toMatch(/^hello from [0-9a-f]{12}$/);
-        expect(await call("beside", "echo", { message: "there?" })).toContain("there?");
-
-        await ask("mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 2) { id } }", { id: contained.id });
-        await healthy(contained.id, 2);
-        const [killed] = await containers();
-        await engine.ask("POST", `/containers/${killed?.Id}/kill?signal=KILL`);
-        await eventually("another runs in its place", async () => {
-          const running = (await containers()).filter(({ State }) => State === "running");
-          return running.length === 2 && running.every(({ Id }) => Id !== killed?.Id);
-        });
-        await healthy(contained.id, 2);
-
-        const running = async () =>
-          (await containers()).flatMap(({ Id, State }) => (State === "running" ? Id : [])).toSorted();
-        const before = await running();
-        await toolyard.kill();
-        toolyard = await start();
-        token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
-        await healthy(contained.id, 2);
-        expect(await running()).toEqual(before);
-        expect(await call("contained", "whoami")).toMatch(/^hello from/);
-        const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
-          services: Record<string, { status: string }>;
-        };
-        expect(services["runtime:docker"]).toMatchObject({ status: "healthy" });
-
-        const [one] = await containers();
-        for (const { id } of [contained, beside])
-          await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
-        await eventually("no container is left", async () => (await containers()).length === 0);
-        const filters = encodeURIComponent(
-          JSON.stringify({ label: [`dev.toolyard.owner=${one?.Labels["dev.toolyard.owner"]}`] }),
+    test("are deployed, called, scaled, started again after a kill, adopted by the next Toolyard, and leave nothing", async () => {
+      let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+      const ask = <Data>(query: string, variables: Record<string, unknown>) =>
+        graphqlClient(toolyard.url, token).query<Data>(query, variables);
+      const deploy = async (name: string, launch: object) => {
+        const { createTool } = await ask<{ createTool: { id: string } }>(
+          "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
+          { input: { name, description: name, launch } },
         );
-        await eventually("no network is left", async () => {
-          return (await engine.ask<unknown[]>("GET", `/networks?filters=${filters}`)).length === 0;
+        const { deployTool } = await ask<{ deployTool: { id: string; runtime: string } }>(
+          "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id runtime } }",
+          { input: { toolId: createTool.id } },
+        );
+        return deployTool;
+      };
+      const healthy = (id: string, count: number) =>
+        eventually(`${count} of ${id} serve`, async () => {
+          const { deployment } = await ask<{
+            deployment: { status: string; health: string; reason: string | null; replicas: { phase: string }[] };
+          }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase } } }", { id });
+          const { status, health, replicas, reason } = deployment;
+          const ready = replicas.filter(({ phase }) => phase === "READY").length;
+          if (status === "RUNNING" && health === "HEALTHY" && ready === count) return true;
+          throw new Error(reason ?? status);
         });
-      },
-    );
+      const call = async (slug: string, tool: string, args: object = {}) => {
+        const client = await connectMcp("v1", `${toolyard.proxyUrl}/mcp/${slug}/v1/mcp`, token);
+        try {
+          return await client.callTool(tool, { ...args });
+        } finally {
+          await client.close();
+        }
+      };
+
+      const env = [{ name: "GREETING", value: "hello", secret: true }];
+      const contained = await deploy("contained", {
+        image: { image: IMAGE, args: ["node", "/server.mjs"], port: 8080, env },
+      });
+      const beside = await deploy("beside", {
+        stdio: { command: process.execPath, args: [sampleServerEntry(), "stdio"] },
+      });
+      expect([contained.runtime, beside.runtime]).toEqual(["DOCKER", "PROCESS"]);
+      await healthy(contained.id, 1);
+      await healthy(beside.id, 1);
+      expect(await call("contained", "whoami")).toMatch(/^hello from [0-9a-f]{12}$/);
+      expect(await call("beside", "echo", { message: "there?" })).toContain("there?");
+
+      await ask("mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 2) { id } }", { id: contained.id });
+      await healthy(contained.id, 2);
+      const [killed] = await containers();
+      await engine.ask("POST", `/containers/${killed?.Id}/kill?signal=KILL`);
+      await eventually("another runs in its place", async () => {
+        const running = (await containers()).filter(({ State }) => State === "running");
+        return running.length === 2 && running.every(({ Id }) => Id !== killed?.Id);
+      });
+      await healthy(contained.id, 2);
+
+      const running = async () =>
+        (await containers()).flatMap(({ Id, State }) => (State === "running" ? Id : [])).toSorted();
+      const before = await running();
+      await toolyard.kill();
+      toolyard = await start();
+      token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+      await healthy(contained.id, 2);
+      expect(await running()).toEqual(before);
+      expect(await call("contained", "whoami")).toMatch(/^hello from/);
+      const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
+        services: Record<string, { status: string }>;
+      };
+      expect(services["runtime:docker"]).toMatchObject({ status: "healthy" });
+
+      const [one] = await containers();
+      for (const { id } of [contained, beside])
+        await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
+      await eventually("no container is left", async () => (await containers()).length === 0);
+      const filters = encodeURIComponent(
+        JSON.stringify({ label: [`dev.toolyard.owner=${one?.Labels["dev.toolyard.owner"]}`] }),
+      );
+      await eventually("no network is left", async () => {
+        return (await engine.ask<unknown[]>("GET", `/networks?filters=${filters}`)).length === 0;
+      });
+    });
   },
 );

@@ -177,7 +177,7 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
     expect(await whoOf(page)).toBe("Not logged in.");
   });
 
-  test("subscriptions say in words why they are refused, break and are open again", { timeout: 240_000 }, async () => {
+  test("subscriptions say in words why they are refused, break and are open again", async () => {
     await using restarted = await startToolyard({ env: { SAMPLE: "true" } });
     const page = await (await browser.newContext()).newPage();
     contexts.push(page.context());
@@ -205,7 +205,7 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
       .toMatch(/^The subscription broke: .+\. It is opened again \(try \d of 6\)/);
     await using again = await restarted.restart();
     await expect
-      .poll(() => notice.innerText(), { timeout: 60_000 })
+      .poll(() => notice.innerText())
       .toMatch(/^The subscription is open again\. What happened meanwhile was not sent/);
 
     // Stopped, and asked a query.

@@ -130,7 +130,7 @@ beforeAll(async () => {
     `mutation { createTool(input: { name: "Weather", description: "By hand", launch: { stdio: { command: "node" } } }) { id } }`,
   );
   toolId = createTool.id;
-}, 120_000);
+});
 afterAll(async () => {
   await toolyard[Symbol.asyncDispose]();
   await github[Symbol.asyncDispose]();

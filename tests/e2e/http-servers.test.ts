@@ -93,7 +93,7 @@ test("one that Toolyard starts is live and called by every client, and ends with
     },
     30_000,
   );
-}, 120_000);
+});
 
 test("one that runs elsewhere is, too, and keeps no stream when its tool is gone", async () => {
   await using elsewhere = await startStreamServer();
@@ -105,4 +105,4 @@ test("one that runs elsewhere is, too, and keeps no stream when its tool is gone
   expect(new Set(elsewhere.seen.map((request) => request.headers["x-api-key"]))).toEqual(new Set(["the-key"]));
   await ask("mutation ($id: ID!) { deleteTool(id: $id) { deletedAt } }", { id: toolId });
   await eventually("no stream", () => elsewhere.streams() === 0, 40_000);
-}, 120_000);
+});

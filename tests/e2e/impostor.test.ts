@@ -17,7 +17,7 @@ describe.each([
 ])(
   "a replica that takes every port and socket it can reach, with PROCESS_ISOLATION=$isolation",
   ({ isolation, possible }) => {
-    test.skipIf(!possible)("is told no token and no call of another's", { timeout: 240_000 }, async () => {
+    test.skipIf(!possible)("is told no token and no call of another's", async () => {
       const { first, last } = await portBlock();
       const range = `${first}-${last}`;
       await using toolyard = await startToolyard({ env: { PROCESS_ISOLATION: isolation, MCP_PORT_RANGE: range } });

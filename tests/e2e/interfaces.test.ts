@@ -13,7 +13,7 @@ beforeAll(async () => {
   // The server reads a file outside of its sandbox.
   toolyard = await startToolyard({ env: { PROCESS_ISOLATION: "none" } });
   admin = graphqlClient(toolyard.url, await logIn(toolyard.url, "admin", toolyard.adminPassword));
-}, 120_000);
+});
 afterAll(() => toolyard[Symbol.asyncDispose]());
 
 interface Interface {

@@ -32,7 +32,7 @@ describe.skipIf(noCluster !== null)(
       namespace = await openClusterNamespace();
       folder = await mkdtemp(join(tmpdir(), "toolyard-kubernetes-"));
       toolyard = await start();
-    }, 120_000);
+    });
     afterAll(async () => {
       await toolyard.stop();
       await namespace.close();
@@ -55,128 +55,121 @@ describe.skipIf(noCluster !== null)(
       });
     const ours = (kinds: string) => namespace.objects(kinds, "app.kubernetes.io/managed-by=toolyard");
 
-    test(
-      "are deployed, called, scaled, replaced without a failed call, started again after a kill, adopted by the next Toolyard, and leave nothing",
-      { timeout: 240_000 },
-      async () => {
-        let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
-        const ask = <Data>(query: string, variables: Record<string, unknown>) =>
-          graphqlClient(toolyard.url, token).query<Data>(query, variables);
-        const DEPLOY = "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name runtime } }";
-        interface Deployed {
-          deployTool: { id: string; name: string; runtime: string };
+    test("are deployed, called, scaled, replaced without a failed call, started again after a kill, adopted by the next Toolyard, and leave nothing", async () => {
+      let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+      const ask = <Data>(query: string, variables: Record<string, unknown>) =>
+        graphqlClient(toolyard.url, token).query<Data>(query, variables);
+      const DEPLOY = "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name runtime } }";
+      interface Deployed {
+        deployTool: { id: string; name: string; runtime: string };
+      }
+      const deploy = async (name: string, launch: object, input: object = {}) => {
+        const { createTool } = await ask<{ createTool: { id: string } }>(
+          "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
+          { input: { name, description: name, launch } },
+        );
+        const { deployTool } = await ask<Deployed>(DEPLOY, { input: { toolId: createTool.id, ...input } });
+        return { ...deployTool, toolId: createTool.id };
+      };
+      const look = async (id: string) =>
+        (
+          await ask<{
+            deployment: { status: string; health: string; reason: string | null; replicas: { phase: string }[] };
+          }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase } } }", { id })
+        ).deployment;
+      const healthy = (id: string, count: number) =>
+        eventually(`${count} of ${id} serve`, async () => {
+          const { status, health, replicas, reason } = await look(id);
+          const ready = replicas.filter(({ phase }) => phase === "READY").length;
+          if (status === "RUNNING" && health === "HEALTHY" && ready === count) return true;
+          throw new Error(reason ?? status);
+        });
+      const call = async (slug: string, tool: string, args: object = {}) => {
+        const client = await connectMcp("v1", `${toolyard.proxyUrl}/mcp/${slug}/v1/mcp`, token);
+        try {
+          return await client.callTool(tool, { ...args });
+        } finally {
+          await client.close();
         }
-        const deploy = async (name: string, launch: object, input: object = {}) => {
-          const { createTool } = await ask<{ createTool: { id: string } }>(
-            "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
-            { input: { name, description: name, launch } },
-          );
-          const { deployTool } = await ask<Deployed>(DEPLOY, { input: { toolId: createTool.id, ...input } });
-          return { ...deployTool, toolId: createTool.id };
-        };
-        const look = async (id: string) =>
-          (
-            await ask<{
-              deployment: { status: string; health: string; reason: string | null; replicas: { phase: string }[] };
-            }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase } } }", { id })
-          ).deployment;
-        const healthy = (id: string, count: number) =>
-          eventually(`${count} of ${id} serve`, async () => {
-            const { status, health, replicas, reason } = await look(id);
-            const ready = replicas.filter(({ phase }) => phase === "READY").length;
-            if (status === "RUNNING" && health === "HEALTHY" && ready === count) return true;
-            throw new Error(reason ?? status);
-          });
-        const call = async (slug: string, tool: string, args: object = {}) => {
-          const client = await connectMcp("v1", `${toolyard.proxyUrl}/mcp/${slug}/v1/mcp`, token);
-          try {
-            return await client.callTool(tool, { ...args });
-          } finally {
-            await client.close();
-          }
-        };
+      };
 
-        const env = [
-          { name: "GREETING", value: "hello", secret: false },
-          { name: "KEY", value: "a-secret-of-the-pod", secret: true },
-        ];
-        const launch = { image: clusterImage, args: ["node", ...SERVER], port: 8080, env };
-        const [podded, direct, beside, wrong] = await Promise.all([
-          deploy("podded", { image: launch }),
-          deploy("direct", { http: { command: "node", args: SERVER, env } }, { runtime: "KUBERNETES" }),
-          deploy("beside", { stdio: { command: process.execPath, args: [sampleServerEntry(), "stdio"] } }),
-          deploy("wrong", { image: { ...launch, args: ["/no/such/program"] } }),
-        ]);
-        expect([podded.runtime, direct.runtime, beside.runtime]).toEqual(["KUBERNETES", "KUBERNETES", "PROCESS"]);
-        for (const { id } of [podded, direct, beside]) await healthy(id, 1);
-        expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);
-        expect(await call("direct", "whoami")).toMatch(/^hello from mcp-direct-/);
-        expect(await call("beside", "echo", { message: "there?" })).toContain("there?");
-        await eventually("a command that is not there is told", async () => (await look(wrong.id)).status === "FAILED");
-        expect((await look(wrong.id)).reason).toMatch(/^The image's command cannot be run\. .*\/no\/such\/program/);
-        await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: wrong.id });
-        const manifests = JSON.stringify(await ours("deployments,configmaps,services,pods"));
-        expect(manifests).toContain("hello");
-        expect(manifests).not.toContain("a-secret-of-the-pod");
+      const env = [
+        { name: "GREETING", value: "hello", secret: false },
+        { name: "KEY", value: "a-secret-of-the-pod", secret: true },
+      ];
+      const launch = { image: clusterImage, args: ["node", ...SERVER], port: 8080, env };
+      const [podded, direct, beside, wrong] = await Promise.all([
+        deploy("podded", { image: launch }),
+        deploy("direct", { http: { command: "node", args: SERVER, env } }, { runtime: "KUBERNETES" }),
+        deploy("beside", { stdio: { command: process.execPath, args: [sampleServerEntry(), "stdio"] } }),
+        deploy("wrong", { image: { ...launch, args: ["/no/such/program"] } }),
+      ]);
+      expect([podded.runtime, direct.runtime, beside.runtime]).toEqual(["KUBERNETES", "KUBERNETES", "PROCESS"]);
+      for (const { id } of [podded, direct, beside]) await healthy(id, 1);
+      expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);
+      expect(await call("direct", "whoami")).toMatch(/^hello from mcp-direct-/);
+      expect(await call("beside", "echo", { message: "there?" })).toContain("there?");
+      await eventually("a command that is not there is told", async () => (await look(wrong.id)).status === "FAILED");
+      expect((await look(wrong.id)).reason).toMatch(/^The image's command cannot be run\. .*\/no\/such\/program/);
+      await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: wrong.id });
+      const manifests = JSON.stringify(await ours("deployments,configmaps,services,pods"));
+      expect(manifests).toContain("hello");
+      expect(manifests).not.toContain("a-secret-of-the-pod");
 
-        const script = join(import.meta.dirname, "../../scripts/test-deployment.sh");
-        const asked = await run(script, ["podded"], {
-          env: { ...process.env, TOOLYARD_URL: toolyard.url, TOOLYARD_TOKEN: token },
-        });
-        expect(asked.stdout).toMatch(/is RUNNING and HEALTHY\.\n.* lists 1 tools within \d+ ms: whoami\n$/);
+      const script = join(import.meta.dirname, "../../scripts/test-deployment.sh");
+      const asked = await run(script, ["podded"], {
+        env: { ...process.env, TOOLYARD_URL: toolyard.url, TOOLYARD_TOKEN: token },
+      });
+      expect(asked.stdout).toMatch(/is RUNNING and HEALTHY\.\n.* lists 1 tools within \d+ ms: whoami\n$/);
 
-        await ask("mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 2) { id } }", { id: podded.id });
-        await healthy(podded.id, 2);
-        const stopCalling = new AbortController();
-        const answers: (string | null)[] = [];
-        const calling = (async () => {
-          while (!stopCalling.signal.aborted) {
-            answers.push(await call("podded", "whoami").catch((error: unknown) => `failed: ${String(error)}`));
-          }
-        })();
-        const { deployTool: next } = await ask<Deployed>(DEPLOY, { input: { toolId: podded.toolId, replicas: 2 } });
-        await healthy(next.id, 2);
-        await eventually("the old one is stopped", async () => (await look(podded.id)).status === "STOPPED");
-        stopCalling.abort();
-        await calling;
-        expect(answers.filter((answer) => answer?.startsWith("hello from mcp-podded-") !== true)).toEqual([]);
-        expect(new Set(answers).size).toBeGreaterThan(1);
+      await ask("mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 2) { id } }", { id: podded.id });
+      await healthy(podded.id, 2);
+      const stopCalling = new AbortController();
+      const answers: (string | null)[] = [];
+      const calling = (async () => {
+        while (!stopCalling.signal.aborted) {
+          answers.push(await call("podded", "whoami").catch((error: unknown) => `failed: ${String(error)}`));
+        }
+      })();
+      const { deployTool: next } = await ask<Deployed>(DEPLOY, { input: { toolId: podded.toolId, replicas: 2 } });
+      await healthy(next.id, 2);
+      await eventually("the old one is stopped", async () => (await look(podded.id)).status === "STOPPED");
+      stopCalling.abort();
+      await calling;
+      expect(answers.filter((answer) => answer?.startsWith("hello from mcp-podded-") !== true)).toEqual([]);
+      expect(new Set(answers).size).toBeGreaterThan(1);
 
-        const podsOf = async (deployment: string) =>
-          (await namespace.objects("pods", `toolyard.dev/deployment=${deployment}`)).map(
-            ({ metadata }) => metadata.name,
-          );
-        const [killed = ""] = await podsOf(next.id);
-        await namespace.kubectl("exec", killed, "--", "sh", "-c", "kill -9 $(pidof node)");
-        // Kubernetes itself starts another pod of the same Deployment first, which is taken away.
-        const ofKilled = killed.replace(/[^-]+$/, "");
-        await eventually("another replica runs in its place", async () => {
-          const running = await podsOf(next.id);
-          return running.length === 2 && !running.some((name) => name.startsWith(ofKilled));
-        });
-        await healthy(next.id, 2);
+      const podsOf = async (deployment: string) =>
+        (await namespace.objects("pods", `toolyard.dev/deployment=${deployment}`)).map(({ metadata }) => metadata.name);
+      const [killed = ""] = await podsOf(next.id);
+      await namespace.kubectl("exec", killed, "--", "sh", "-c", "kill -9 $(pidof node)");
+      // Kubernetes itself starts another pod of the same Deployment first, which is taken away.
+      const ofKilled = killed.replace(/[^-]+$/, "");
+      await eventually("another replica runs in its place", async () => {
+        const running = await podsOf(next.id);
+        return running.length === 2 && !running.some((name) => name.startsWith(ofKilled));
+      });
+      await healthy(next.id, 2);
 
-        const before = (await podsOf(next.id)).toSorted();
-        await toolyard.kill();
-        toolyard = await start();
-        token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
-        await healthy(next.id, 2);
-        expect((await podsOf(next.id)).toSorted()).toEqual(before);
-        expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);
-        const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
-          services: Record<string, { status: string }>;
-        };
-        expect(services["runtime:kubernetes"]).toMatchObject({ status: "healthy" });
+      const before = (await podsOf(next.id)).toSorted();
+      await toolyard.kill();
+      toolyard = await start();
+      token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+      await healthy(next.id, 2);
+      expect((await podsOf(next.id)).toSorted()).toEqual(before);
+      expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);
+      const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
+        services: Record<string, { status: string }>;
+      };
+      expect(services["runtime:kubernetes"]).toMatchObject({ status: "healthy" });
 
-        for (const { id } of [next, direct, beside])
-          await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
-        await eventually("nothing is left in the namespace", async () => (await ours(OBJECTS)).length === 0);
-      },
-    );
+      for (const { id } of [next, direct, beside])
+        await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
+      await eventually("nothing is left in the namespace", async () => (await ours(OBJECTS)).length === 0);
+    });
 
     test.skipIf(runnerImage === null)(
       "are bridges of servers on stdio in Toolyard's own image, as many as calls need, none while idle, and leave nothing",
-      { timeout: 240_000 },
       async () => {
         const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
         await scaleByLoad(toolyard, token, "KUBERNETES");

@@ -15,7 +15,7 @@ beforeAll(async () => {
   toolyard = await startToolyard({ env: { LOG_LEVEL: "info", BATCH_LIMIT: "5", SAMPLE: "true" } });
   token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
   admin = graphqlClient(toolyard.url, token);
-}, 120_000);
+});
 afterAll(() => toolyard[Symbol.asyncDispose]());
 
 const linesOf = ({ output }: Pick<RunningToolyard, "output">): Line[] =>
@@ -283,4 +283,4 @@ test("LOG_REQUESTS=false writes no line of requests; the others stay, with the e
   const main = isDistributed ? "supervisor" : "standalone";
   expect(messages.indexOf(`${main}: stopping`)).toBeGreaterThan(0);
   expect(messages.indexOf(`${main}: stopping`)).toBeLessThan(messages.indexOf(`${main}: stopped`));
-}, 60_000);
+});

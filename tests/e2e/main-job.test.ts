@@ -68,7 +68,7 @@ function watch(client: Client, query: string, variables: Record<string, unknown>
   return { events, stop };
 }
 
-test("register → deploy → watch → call in both eras → scale → stop → nothing left", { timeout: 120_000 }, async () => {
+test("register → deploy → watch → call in both eras → scale → stop → nothing left", async () => {
   const { createTool: tool } = await admin.query<{ createTool: { id: string; slug: string } }>(
     "mutation ($input: CreateToolInput!) { createTool(input: $input) { id slug } }",
     {

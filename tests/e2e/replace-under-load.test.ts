@@ -137,104 +137,100 @@ describe.each([
     : []),
 ] as const)("%s", (name, launchOf) => {
   const isContainer = name.startsWith("a container");
-  test.skipIf(isContainer && noContainers !== null)(
-    "is replaced under 50 calls a second of both eras",
-    { timeout: 240_000 },
-    async () => {
-      await using folder = await mkdtempDisposable(join(tmpdir(), "toolyard-replaced-"));
-      await writeFile(join(folder.path, "calls"), "");
-      const { createTool: tool } = await query<{ createTool: { id: string; slug: string } }>(
-        "mutation ($input: CreateToolInput!) { createTool(input: $input) { id slug } }",
-        { input: { name: `Replaced ${name.slice(0, 18)}`, description: "", launch: launchOf(folder.path) } },
+  test.skipIf(isContainer && noContainers !== null)("is replaced under 50 calls a second of both eras", async () => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "toolyard-replaced-"));
+    await writeFile(join(folder.path, "calls"), "");
+    const { createTool: tool } = await query<{ createTool: { id: string; slug: string } }>(
+      "mutation ($input: CreateToolInput!) { createTool(input: $input) { id slug } }",
+      { input: { name: `Replaced ${name.slice(0, 18)}`, description: "", launch: launchOf(folder.path) } },
+    );
+    const printed: string[] = [];
+    /** The calls that the servers have carried out, in order: of a container by what it has printed. */
+    const notedNow = async () =>
+      isContainer ? printed : (await readFile(join(folder.path, "calls"), "utf8")).split("\n").slice(0, -1);
+    const look = async (id: string) =>
+      (
+        await query<{ deployment: { status: string; health: string; replicas: { phase: string }[] } }>(
+          "query ($id: ID!) { deployment(id: $id) { status health replicas { phase } } }",
+          { id },
+        )
+      ).deployment;
+    const deploy = async () => {
+      const { deployTool } = await query<{ deployTool: { id: string; mcpUrl: string } }>(
+        "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id mcpUrl } }",
+        { input: { toolId: tool.id } },
       );
-      const printed: string[] = [];
-      /** The calls that the servers have carried out, in order: of a container by what it has printed. */
-      const notedNow = async () =>
-        isContainer ? printed : (await readFile(join(folder.path, "calls"), "utf8")).split("\n").slice(0, -1);
-      const look = async (id: string) =>
-        (
-          await query<{ deployment: { status: string; health: string; replicas: { phase: string }[] } }>(
-            "query ($id: ID!) { deployment(id: $id) { status health replicas { phase } } }",
-            { id },
-          )
-        ).deployment;
-      const deploy = async () => {
-        const { deployTool } = await query<{ deployTool: { id: string; mcpUrl: string } }>(
-          "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id mcpUrl } }",
-          { input: { toolId: tool.id } },
-        );
-        if (isContainer) follow(deployTool.id);
-        return deployTool;
-      };
-      function follow(id: string): void {
-        const lines = "subscription ($id: ID!) { deploymentLogs(deploymentId: $id) { text } }";
-        sockets.subscribe<{ deploymentLogs: { text: string } }>(
-          { query: lines, variables: { id } },
-          {
-            next({ data }) {
-              const noted = /noted (\S+)/.exec(data?.deploymentLogs.text ?? "")?.[1];
-              if (noted !== undefined) printed.push(noted);
-            },
-            error: () => undefined, // the socket is closed at the end
-            complete: () => undefined,
+      if (isContainer) follow(deployTool.id);
+      return deployTool;
+    };
+    function follow(id: string): void {
+      const lines = "subscription ($id: ID!) { deploymentLogs(deploymentId: $id) { text } }";
+      sockets.subscribe<{ deploymentLogs: { text: string } }>(
+        { query: lines, variables: { id } },
+        {
+          next({ data }) {
+            const noted = /noted (\S+)/.exec(data?.deploymentLogs.text ?? "")?.[1];
+            if (noted !== undefined) printed.push(noted);
           },
-        );
-      }
-      const untilHealthy = (id: string) => eventually("HEALTHY", async () => (await look(id)).health === "HEALTHY");
+          error: () => undefined, // the socket is closed at the end
+          complete: () => undefined,
+        },
+      );
+    }
+    const untilHealthy = (id: string) => eventually("HEALTHY", async () => (await look(id)).health === "HEALTHY");
 
-      let running = await deploy();
-      await untilHealthy(running.id);
-      const callers = (["v2-stateless", "v2-sessions"] as const).map((era) => createCaller(era, running.mcpUrl));
-      for (const caller of callers) await eventually("the route", () => caller.call("first").catch(() => null));
-      const answered = new Set<string>();
-      const failed = new Map<string, string>();
-      const calls: Promise<void>[] = [];
-      const load = setInterval(() => {
-        const caller = callers[calls.length % callers.length] ?? expect.fail();
-        const id = randomUUID();
-        const asked = caller.call(id, calls.length % SLOW_EVERY === 0 ? "wait" : "note");
-        const noteEnd = asked.then(
-          (answer) => void (answer === id ? answered.add(id) : failed.set(id, `another answer: ${answer}`)),
-          (error: unknown) => void failed.set(id, String(error)),
-        );
-        calls.push(noteEnd);
-      }, EVERY_MS);
-      const more = async () => {
-        const before = answered.size;
-        await eventually("more calls", () => answered.size >= before + 50);
-      };
-      try {
-        await more();
-        for (const end of ENDS) {
-          const replaced = running;
-          const before = failed.size;
-          const kill = await replicasNow();
-          running = await deploy();
-          if (end === "killed") {
-            await eventually("READY", async () =>
-              (await look(running.id)).replicas.some(({ phase }) => phase === "READY"),
-            );
-            await kill();
-          }
-          await untilHealthy(running.id);
-          await eventually("the end of the replaced one", async () => (await look(replaced.id)).status === "STOPPED");
-          if (end === "drained") expect([...failed.values()].slice(before)).toEqual([]);
-          await more();
+    let running = await deploy();
+    await untilHealthy(running.id);
+    const callers = (["v2-stateless", "v2-sessions"] as const).map((era) => createCaller(era, running.mcpUrl));
+    for (const caller of callers) await eventually("the route", () => caller.call("first").catch(() => null));
+    const answered = new Set<string>();
+    const failed = new Map<string, string>();
+    const calls: Promise<void>[] = [];
+    const load = setInterval(() => {
+      const caller = callers[calls.length % callers.length] ?? expect.fail();
+      const id = randomUUID();
+      const asked = caller.call(id, calls.length % SLOW_EVERY === 0 ? "wait" : "note");
+      const noteEnd = asked.then(
+        (answer) => void (answer === id ? answered.add(id) : failed.set(id, `another answer: ${answer}`)),
+        (error: unknown) => void failed.set(id, String(error)),
+      );
+      calls.push(noteEnd);
+    }, EVERY_MS);
+    const more = async () => {
+      const before = answered.size;
+      await eventually("more calls", () => answered.size >= before + 50);
+    };
+    try {
+      await more();
+      for (const end of ENDS) {
+        const replaced = running;
+        const before = failed.size;
+        const kill = await replicasNow();
+        running = await deploy();
+        if (end === "killed") {
+          await eventually("READY", async () =>
+            (await look(running.id)).replicas.some(({ phase }) => phase === "READY"),
+          );
+          await kill();
         }
-      } finally {
-        clearInterval(load);
-        await Promise.all(calls);
-        for (const caller of callers) await caller.close();
+        await untilHealthy(running.id);
+        await eventually("the end of the replaced one", async () => (await look(replaced.id)).status === "STOPPED");
+        if (end === "drained") expect([...failed.values()].slice(before)).toEqual([]);
+        await more();
       }
-      expect([...failed.values()].filter((message) => !SAID.test(message))).toEqual([]);
-      const missing = async () => {
-        const noted = new Set(await notedNow());
-        return [...answered].filter((id) => !noted.has(id));
-      };
-      await expect.poll(missing).toEqual([]);
-      const noted = (await notedNow()).filter((id) => id !== "first");
-      expect(noted.length).toBe(new Set(noted).size);
-      await query("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: running.id });
-    },
-  );
+    } finally {
+      clearInterval(load);
+      await Promise.all(calls);
+      for (const caller of callers) await caller.close();
+    }
+    expect([...failed.values()].filter((message) => !SAID.test(message))).toEqual([]);
+    const missing = async () => {
+      const noted = new Set(await notedNow());
+      return [...answered].filter((id) => !noted.has(id));
+    };
+    await expect.poll(missing).toEqual([]);
+    const noted = (await notedNow()).filter((id) => id !== "first");
+    expect(noted.length).toBe(new Set(noted).size);
+    await query("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: running.id });
+  });
 });

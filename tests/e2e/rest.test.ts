@@ -187,13 +187,10 @@ describe("every operation succeeds, as documented", () => {
     async Task() {
       let answered = await send("Task", { path: { task_id: told["task"] ?? "" } });
       await expect
-        .poll(
-          async () => {
-            answered = await send("Task", { path: { task_id: told["task"] ?? "" } });
-            return answered.body["status"];
-          },
-          { timeout: 60_000 },
-        )
+        .poll(async () => {
+          answered = await send("Task", { path: { task_id: told["task"] ?? "" } });
+          return answered.body["status"];
+        })
         .toBe("SUCCEEDED");
       return answered;
     },

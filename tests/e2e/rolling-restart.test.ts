@@ -238,7 +238,7 @@ describe.skipIf(missing !== null)(
         );
         return deployment.health === "HEALTHY";
       });
-    }, 240_000);
+    });
     afterAll(async () => {
       for (const part of parts.toReversed()) await part.stop().catch(() => undefined);
       // Replicas outlive the part that has started them.
@@ -309,6 +309,6 @@ describe.skipIf(missing !== null)(
       expect(followed.sequences.map(Number)).toEqual(followed.sequences.map((_, n) => n + 1));
       expect(followed.breaks()).toBeGreaterThan(0);
       await session.close();
-    }, 300_000);
+    });
   },
 );

@@ -180,7 +180,7 @@ beforeAll(async () => {
     );
     one.taskId = suggestImprovements.id;
   }
-}, 180_000);
+});
 afterAll(async () => {
   const { dataDir } = toolyard;
   await toolyard[Symbol.asyncDispose]();

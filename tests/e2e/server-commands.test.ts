@@ -115,5 +115,5 @@ describe.skipIf(noMysql !== null)(`commands on MySQL${noMysql === null ? "" : ` 
     ).query<{ tools: { totalCount: number } }>("{ tools { totalCount } }");
     expect(tools.totalCount).toBe(4);
     expect(await last.stop()).toBe(0);
-  }, 120_000);
+  });
 });

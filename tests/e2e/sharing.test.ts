@@ -26,7 +26,7 @@ beforeAll(async () => {
     );
     return found.data?.deployment?.status === "RUNNING";
   });
-}, 120_000);
+});
 afterAll(() => toolyard[Symbol.asyncDispose]());
 
 const call = (token = viewer.token, origin = toolyard.proxyUrl) =>

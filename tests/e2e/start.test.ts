@@ -238,32 +238,28 @@ describe("a part alone without its addresses", () => {
   });
 });
 
-test(
-  "a gateway that reaches no subgraph says so, and why in /health, and that it is ready once it reaches one",
-  { timeout: 60_000 },
-  async () => {
-    const [port, identityPort] = [await freePort(), await freePort()];
-    const { printed } = begin("gateway", {
-      PORT: String(port),
-      PROXY_URL: "http://no-such-host.invalid:4100",
-      SUBGRAPH_URLS: urlsOf((name) => (name === "identity" ? identityPort : 9_999)),
-    });
-    await eventually("a word", () => printed().includes("no subgraph can be reached yet"));
-    expect(printed()).not.toContain("is ready");
-    const health = (await (await fetch(`http://127.0.0.1:${port}/health`)).json()) as {
-      services: Record<string, { detail: string }>;
-    };
-    expect(health.services["tools"]?.detail).toMatch(/Nothing listens there .*SUBGRAPH_URLS/);
-    expect(health.services["proxy"]?.detail).toMatch(/host name .*PROXY_URL/);
-    expect(JSON.stringify(health)).not.toMatch(/fetch failed|no-such-host/);
-    expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
+test("a gateway that reaches no subgraph says so, and why in /health, and that it is ready once it reaches one", async () => {
+  const [port, identityPort] = [await freePort(), await freePort()];
+  const { printed } = begin("gateway", {
+    PORT: String(port),
+    PROXY_URL: "http://no-such-host.invalid:4100",
+    SUBGRAPH_URLS: urlsOf((name) => (name === "identity" ? identityPort : 9_999)),
+  });
+  await eventually("a word", () => printed().includes("no subgraph can be reached yet"));
+  expect(printed()).not.toContain("is ready");
+  const health = (await (await fetch(`http://127.0.0.1:${port}/health`)).json()) as {
+    services: Record<string, { detail: string }>;
+  };
+  expect(health.services["tools"]?.detail).toMatch(/Nothing listens there .*SUBGRAPH_URLS/);
+  expect(health.services["proxy"]?.detail).toMatch(/host name .*PROXY_URL/);
+  expect(JSON.stringify(health)).not.toMatch(/fetch failed|no-such-host/);
+  expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
 
-    const DATABASE_URI = "mysql://toolyard:hunter2@127.0.0.1/toolyard";
-    const identity = begin("identity", { PORT: String(identityPort), DATABASE_URI });
-    await eventually("the gateway is ready", () => printed().includes("the gateway is ready"));
-    expect(identity.printed()).toMatch(/"warn".*DATABASE_URI is no variable of Toolyard; did you mean DATABASE_URL\?/);
-    expect(identity.printed()).not.toContain("hunter2");
-    expect(printed()).toContain("some subgraphs cannot be reached");
-    expect(await readFile(join(folder, "data/secret-key"), "utf8")).not.toBe("");
-  },
-);
+  const DATABASE_URI = "mysql://toolyard:hunter2@127.0.0.1/toolyard";
+  const identity = begin("identity", { PORT: String(identityPort), DATABASE_URI });
+  await eventually("the gateway is ready", () => printed().includes("the gateway is ready"));
+  expect(identity.printed()).toMatch(/"warn".*DATABASE_URI is no variable of Toolyard; did you mean DATABASE_URL\?/);
+  expect(identity.printed()).not.toContain("hunter2");
+  expect(printed()).toContain("some subgraphs cannot be reached");
+  expect(await readFile(join(folder, "data/secret-key"), "utf8")).not.toBe("");
+});

@@ -122,7 +122,7 @@ describe("callers of a server of the session era", () => {
     expect(await pids()).toEqual(first);
   });
 
-  test("past the limit wait, are refused in words, and take nothing from others", { timeout: 60_000 }, async () => {
+  test("past the limit wait, are refused in words, and take nothing from others", async () => {
     await using running = await startBridge(fixture("server"), { timeoutSeconds: 10 });
     const held: Answer[] = [];
     for (let count = 0; count < 16; count += 1) held.push(await call(running, "ada", "elicit", { capabilities: all }));

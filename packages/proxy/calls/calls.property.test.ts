@@ -96,4 +96,4 @@ test("a call reaches a replica of its slug and no other, and leaves one usage re
     }),
     { numRuns: 100, endOnFailure: true },
   );
-}, 60_000);
+});

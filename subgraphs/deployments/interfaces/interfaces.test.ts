@@ -265,7 +265,7 @@ test("a real server whose tools change between two starts of the same launch is 
   } finally {
     await rm(dataDir, { recursive: true, force: true });
   }
-}, 60_000);
+});
 
 test("proxies are told what a deployment offered last, and no longer once another of its digest offers something else", async () => {
   const discovered = { capabilities: { tools: {} } };

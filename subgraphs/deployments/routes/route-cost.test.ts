@@ -45,7 +45,7 @@ test("a change of one route costs the same among ten and among a thousand", asyn
   expect(many.statements.length).toBe(few.statements.length);
   // Numbers have a digit more or two.
   expect(many.bytes).toBeLessThan(few.bytes + 100);
-}, 60_000);
+});
 
 test("every query for routes goes by an index", async () => {
   const folder = await mkdtemp(join(tmpdir(), "toolyard-routes-"));

@@ -240,7 +240,7 @@ test("a table by changes is the whole one, whatever happens and however often it
     }),
     { numRuns: 60 },
   );
-}, 120_000);
+});
 
 test("a table of several parts changes hands only when it has come whole", async () => {
   await using fixture = await createRouteFixture({ stoppedRoutes: 3 });
