@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import type { Call } from "./call.ts";
-import { problemDetails, type ToolyardError } from "@toolyard/service-kit";
+import { problemDetails, type ProblemDetails, type ToolyardError } from "@toolyard/service-kit";
 
 /** An answer that the proxy gives itself. */
 export interface Refusal {
@@ -44,14 +44,9 @@ export function refuse(
   options: AnswerOptions,
 ): number {
   const { requestId, headers, unreadBody, mcpId } = options;
-  const known = problemDetails(refusal.error, requestId);
-  const status = refusal.status ?? known.status;
-  const problem = { ...known, status };
-  const { retry_after_seconds: retryAfter } = known;
-  const error = { code: refusal.rpcCode ?? SERVER_ERROR, message: problem.detail, data: problem };
-  const text =
-    mcpId === null ? JSON.stringify(problem) : `{"jsonrpc":"2.0","id":${mcpId},"error":${JSON.stringify(error)}}`;
-  const body = Buffer.from(text);
+  const problem = problemOf(refusal, requestId);
+  const { status, retry_after_seconds: retryAfter } = problem;
+  const body = Buffer.from(mcpId === null ? JSON.stringify(problem) : rpcErrorOf(refusal, problem, mcpId));
   response.writeHead(status, [
     "content-type",
     mcpId === null ? "application/problem+json" : "application/json",
@@ -72,6 +67,22 @@ export function refuse(
   response.write(body);
   linger(request, response);
   return status;
+}
+
+function problemOf(refusal: Refusal, requestId: string): ProblemDetails {
+  const known = problemDetails(refusal.error, requestId);
+  return { ...known, status: refusal.status ?? known.status };
+}
+
+function rpcErrorOf(refusal: Refusal, problem: ProblemDetails, mcpId: string): string {
+  const error = { code: refusal.rpcCode ?? SERVER_ERROR, message: problem.detail, data: problem };
+  return `{"jsonrpc":"2.0","id":${mcpId},"error":${JSON.stringify(error)}}`;
+}
+
+/** Ends a stream of events that broke with the error as its last event: the SDKs' clients wait for an answer until their own limit. */
+export function endEvents({ response, requestId }: Call, refusal: Refusal, mcpId: string): void {
+  // The event before may have broken in the middle.
+  endSoon(response, `\n\ndata: ${rpcErrorOf(refusal, problemOf(refusal, requestId), mcpId)}\n\n`);
 }
 
 /** A client that reads nothing of its answer for this long is cut off: a call holds a replica's connection, or memory. */
@@ -95,10 +106,15 @@ export function answerJsonRpc(
     ...(closes ? ["connection", "close"] : []),
   ]);
   for (const part of parts) response.write(part);
-  response.end();
+  endSoon(response);
+  return 200;
+}
+
+/** Ends an answer that its client may not have read yet. */
+function endSoon(response: ServerResponse, last?: string): void {
+  response.end(last);
   const stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
   response.once("close", () => clearTimeout(stalled));
-  return 200;
 }
 
 /** The answer is out; its end, which closes the connection, waits for the request's. */

@@ -1,9 +1,10 @@
 import type { ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
-import { STALLED_CLIENT_MS, type Refusal } from "./answer.ts";
+import { endEvents, STALLED_CLIENT_MS, type Refusal } from "./answer.ts";
 import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
 import type { OutcomeWatch } from "../mcp/answer-outcome.ts";
 import { readClient } from "../mcp/client-info.ts";
+import { mcpIdOf } from "../mcp/mcp-refusal.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { pathOf } from "./call-path.ts";
@@ -82,6 +83,7 @@ export function createExchange(options: {
     }
     let begun = false;
     let left = Infinity;
+    let isOfEvents = false;
     let filter: AnswerFilter | null = null;
     let outcome: OutcomeWatch | null = null;
     /** The head of an answer whose length is known only at its end. */
@@ -106,6 +108,12 @@ export function createExchange(options: {
         response.writeHead(call.status, [...waitingHead, "content-length", String(rest?.length ?? 0)]);
       if (rest === null) response.end();
       else endWith(response, rest);
+    }
+
+    /** Ends an answer that has begun: a stream of events with the reason, anything else can only be cut off. */
+    function breakOff(refusal: Refusal): void {
+      if (isOfEvents && outcome !== null && left === Infinity) endEvents(call, refusal, mcpIdOf(call) ?? "null");
+      else response.destroy();
     }
 
     function giveHeld({ status, received, chunks }: HeldAnswer, controller: Dispatcher.DispatchController): void {
@@ -188,6 +196,7 @@ export function createExchange(options: {
           );
         }
         call.outcome = outcome = outcomeOf(call, received);
+        isOfEvents = isEventStream(received);
         const ownId = received["mcp-session-id"];
         if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
         if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
@@ -223,9 +232,8 @@ export function createExchange(options: {
         const chunk = filter === null ? received : filter.push(received);
         if (chunk === null) return;
         if (chunk === "no room") {
-          refuse(call, answerNotHeld());
-          // An answer that has begun can only be cut off.
-          if (!call.refused) response.destroy();
+          if (response.headersSent) breakOff(answerNotHeld());
+          else refuse(call, answerNotHeld());
           call.refused = true;
           return controller.abort(new Error("There is no room for the answer."));
         }
@@ -268,9 +276,13 @@ export function createExchange(options: {
         if (!timedOut) replica.health.failed(now());
         call.status = timedOut ? 504 : 502;
         warn(call, replica, call.status, error);
-        // An answer that has begun can only be cut off.
-        if (response.headersSent) response.destroy();
-        else refuse(call, timedOut ? tooSlow(deployment.options.timeoutSeconds) : broken());
+        const refusal = timedOut ? tooSlow(deployment.options.timeoutSeconds) : broken();
+        if (!response.headersSent) return refuse(call, refusal);
+        // A bridge's sessions end with it; the rest of another's answer may be asked for.
+        const isOver = outcome?.isResumable !== true || !(timedOut || isForeign);
+        const isOwed = outcome !== null && !outcome.answered && outcome.failure === null;
+        if (isOver && isOwed) breakOff(refusal);
+        else response.destroy();
       },
     };
     dispatcher.dispatch(

@@ -16,6 +16,8 @@ export interface Outcome {
 
 /** Reads a passing answer. Keeps only its own position in it. */
 export interface OutcomeWatch extends Outcome {
+  /** Whether its events have ids, with which a client may ask for the rest. */
+  readonly isResumable: boolean;
   see(chunk: Buffer): void;
 }
 
@@ -115,6 +117,7 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
     get answered() {
       return answered;
     },
+    isResumable: false,
     see(bytes) {
       let at = 0;
       if (failure === "RPC_ERROR" && error.length < MAX_ERROR_BYTES)
@@ -179,6 +182,7 @@ export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
   let answered = false;
   let failure: McpFailure | null = null;
   let errorCode: number | null = null;
+  let isResumable = false;
   let message = watchJson(options);
   /** The beginning of the line that is being read, until its field is known. */
   let field = "";
@@ -196,6 +200,9 @@ export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
     get answered() {
       return answered;
     },
+    get isResumable() {
+      return isResumable;
+    },
     see(bytes) {
       let at = 0;
       while (at < bytes.length) {
@@ -208,6 +215,7 @@ export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
         }
         if (isData && at < end) message.see(bytes.subarray(at, end));
         if (field !== "" && field !== "\r") isLineEmpty = false;
+        isResumable ||= field.startsWith("id:");
         if (newline === -1) return;
         if (isLineEmpty) {
           if (failure === null && message.failure !== null) ({ failure, errorCode } = message);
