@@ -68,6 +68,7 @@ export async function createProxy(options: {
     allowPrivateRemotes: config.allowPrivateRemotes,
     demandOf: (deploymentId) => demands.of(deploymentId),
     logger,
+    onLeft: (replica) => busy.left(replica),
     now: own,
   });
   const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");

@@ -1,12 +1,13 @@
 import { badInput, type Caller } from "@toolyard/service-kit";
 
-/** Which replicas have calls in flight that are within their time, as far as proxies tell. */
+/** Which replicas have calls in flight that are within their time, or are to end before it is stopped, as far as proxies tell. */
 export interface BusyReplicas {
   /** @throws ToolyardError FORBIDDEN for others than proxies, BAD_USER_INPUT for too many */
   note(caller: Caller, replicaIds: readonly string[]): void;
   /** For another host, which was told of replicas that are here. */
   noteHere(caller: Caller, replicaIds: readonly string[]): void;
-  has(replicaId: string): boolean;
+  /** @param withinMs How long ago that was told at most. @default 5000 */
+  has(replicaId: string, withinMs?: number): boolean;
 }
 
 /** How soon a proxy tells it of a call at the latest. */
@@ -21,17 +22,17 @@ export function createBusyReplicas(options: {
 }): BusyReplicas {
   const { now, tellOthers } = options;
   /** By id, the one that was told longest ago first. */
-  const until = new Map<string, number>();
+  const toldAt = new Map<string, number>();
 
   function keep(replicaIds: readonly string[]): void {
     if (replicaIds.length > MOST) throw badInput([{ path: "replicaIds", message: `must be ${MOST} at most` }]);
     for (const id of replicaIds) {
-      until.delete(id);
-      until.set(id, now() + GOOD_FOR_MS);
+      toldAt.delete(id);
+      toldAt.set(id, now());
     }
-    for (const [id, end] of until) {
-      if (end > now() && until.size <= 2 * MOST) break;
-      until.delete(id);
+    for (const [id, at] of toldAt) {
+      if (at + GOOD_FOR_MS > now() && toldAt.size <= 2 * MOST) break;
+      toldAt.delete(id);
     }
   }
 
@@ -45,6 +46,6 @@ export function createBusyReplicas(options: {
       caller.require("internal:hosts");
       keep(replicaIds);
     },
-    has: (replicaId) => (until.get(replicaId) ?? 0) > now(),
+    has: (replicaId, withinMs = GOOD_FOR_MS) => (toldAt.get(replicaId) ?? -Infinity) + withinMs > now(),
   };
 }

@@ -344,6 +344,24 @@ describe("REPLACE", () => {
     expect((await routesOf(fixture)).routes.find(({ ref }) => ref === "")?.deploymentId).toBe(first.id);
   });
 
+  test("a new one of which only a part works leaves the old one as it is, and takes over once that has no more that works", async () => {
+    let broken = false;
+    await using fixture = await createFixture({
+      faultOf: ({ name }) =>
+        broken && name.endsWith("-1-1") ? { failToStart: { code: "BAD_USER_INPUT", message: "No." } } : {},
+    });
+    const first = await deploy(fixture, { replicas: 2 });
+    await becomes(fixture, first.id, "RUNNING", "HEALTHY");
+    broken = true;
+    const second = await deploy(fixture, { replicas: 2 });
+    await becomes(fixture, second.id, "RUNNING", "DEGRADED");
+    const routed = async () => (await routesOf(fixture)).routes.find(({ ref }) => ref === "")?.deploymentId;
+    expect(await routed()).toBe(first.id);
+    await fixture.run("mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 1) { id } }", { id: first.id });
+    await becomes(fixture, first.id, "STOPPED");
+    expect(await routed()).toBe(second.id);
+  });
+
   test("staging and production have routes of their own", async () => {
     await using fixture = await createFixture();
     const production = await deploy(fixture);

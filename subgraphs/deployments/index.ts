@@ -75,7 +75,7 @@ export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<De
   url?: string;
   /** For tests: how replicas are called, and the reconciler's times. */
   prober?: Prober;
-  timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "graceMs" | "random">;
+  timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "callsMs" | "graceMs" | "random">;
   isPortFree?: (address: string, port: number) => Promise<boolean>;
   /** For tests: of how many stopped tools proxies can tell by name. */
   stoppedRoutes?: number;
@@ -168,7 +168,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       listed,
       createRecorder: (own) =>
         createInterfaceRecorder({ store: own, interfaces: interfaceStore, usage: usageStore, logger, now }),
-      isBusy: (replicaId) => busyReplicas.has(replicaId),
+      isBusy: busyReplicas.has,
       load,
       store,
       agent,

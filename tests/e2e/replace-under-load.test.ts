@@ -29,6 +29,8 @@ const EVERY_MS = 20;
 /** Of each so many calls one takes some time, so that some are always under way. */
 const SLOW_EVERY = 5;
 const SLOW_MS = 150;
+/** Of one for each client that begins before a replacement. */
+const LONG_MS = 4_000;
 /** What the proxy says to calls of a replica that is killed, and the SDK of a connection that is refused until there is another one. */
 const SAID =
   /ended the connection before it answered|cannot be reached|No replica of .+ is ready|answered the probe with HTTP 503/;
@@ -78,9 +80,9 @@ function createCaller(era: McpEra, url: string) {
     return asked;
   };
   return {
-    async call(id: string, name = "note"): Promise<string> {
+    async call(id: string, ms: number | null = null): Promise<string> {
       const used = connected();
-      const args = { id, ms: SLOW_MS };
+      const [name, args] = ms === null ? ["note", { id }] : ["wait", { id, ms }];
       try {
         return await (await used).callTool(name, args);
       } catch (error) {
@@ -126,9 +128,9 @@ const program = (noted: string) => ({
 
 describe.each([
   ["a server on stdio", (noted: string) => ({ stdio: program(noted) })],
+  ["a server on HTTP", (noted: string) => ({ http: program(noted) })],
   ...(isSoak
     ? ([
-        ["a server on HTTP", (noted: string) => ({ http: program(noted) })],
         [
           `a container${noContainers === null ? "" : ` (skipped: ${noContainers})`}`,
           () => ({ image: { image: IMAGE, args: ["node", "/server.mjs"], port: 8080 } }),
@@ -186,15 +188,18 @@ describe.each([
     const answered = new Set<string>();
     const failed = new Map<string, string>();
     const calls: Promise<void>[] = [];
-    const load = setInterval(() => {
-      const caller = callers[calls.length % callers.length] ?? expect.fail();
+    const call = (caller: (typeof callers)[number], ms: number | null) => {
       const id = randomUUID();
-      const asked = caller.call(id, calls.length % SLOW_EVERY === 0 ? "wait" : "note");
-      const noteEnd = asked.then(
+      const noteEnd = caller.call(id, ms).then(
         (answer) => void (answer === id ? answered.add(id) : failed.set(id, `another answer: ${answer}`)),
         (error: unknown) => void failed.set(id, String(error)),
       );
       calls.push(noteEnd);
+      return noteEnd;
+    };
+    const load = setInterval(() => {
+      const caller = callers[calls.length % callers.length] ?? expect.fail();
+      void call(caller, calls.length % SLOW_EVERY === 0 ? SLOW_MS : null);
     }, EVERY_MS);
     const more = async () => {
       const before = answered.size;
@@ -206,6 +211,7 @@ describe.each([
         const replaced = running;
         const before = failed.size;
         const kill = await replicasNow();
+        const long = callers.map((caller) => call(caller, LONG_MS));
         running = await deploy();
         if (end === "killed") {
           await eventually("READY", async () =>
@@ -215,6 +221,7 @@ describe.each([
         }
         await untilHealthy(running.id);
         await eventually("the end of the replaced one", async () => (await look(replaced.id)).status === "STOPPED");
+        await Promise.all(long);
         if (end === "drained") expect([...failed.values()].slice(before)).toEqual([]);
         await more();
       }

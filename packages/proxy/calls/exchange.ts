@@ -90,6 +90,7 @@ export function createExchange(options: {
     let waitingHead: string[] | null = null;
     let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
+    if (!call.isStream) replica.owed += 1;
     deployment.demand?.uses(replica);
     const owes = isForeign && !call.isStream;
     if (owes) busy.began(replica, timeoutMs);
@@ -253,6 +254,7 @@ export function createExchange(options: {
       },
       onResponseEnd() {
         replica.outstanding -= 1;
+        if (!call.isStream) replica.owed -= 1;
         if (owes) busy.ended(replica, true);
         call.controller = null;
         clearTimeout(stalled);
@@ -263,6 +265,7 @@ export function createExchange(options: {
       },
       onResponseError(_controller, error) {
         replica.outstanding -= 1;
+        if (!call.isStream) replica.owed -= 1;
         if (owes) busy.ended(replica, !begun || !(call.gone || isTimeout(error)));
         call.controller = null;
         clearTimeout(stalled);

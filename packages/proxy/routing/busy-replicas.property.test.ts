@@ -71,3 +71,27 @@ test("a replica is busy exactly while it owes an answer and has been silent for 
     }),
   );
 });
+
+test("a replica that leaves the routes is reported at once and until its last call has ended, unless it is a bridge", () => {
+  const reported: string[][] = [];
+  const busy = createBusyReplicas({ report: (ids) => reported.push(ids), now: Date.now });
+  // That is all that is used of it.
+  const leaves = (id: string, owed: number, isBridge = false) => {
+    const left = { id, owed, legacy: isBridge ? null : {} } as Replica;
+    busy.left(left);
+    return left;
+  };
+  const [first, second] = [leaves("first", 2), leaves("second", 1)];
+  leaves("unused", 0);
+  leaves("bridge", 1, true);
+  vi.advanceTimersByTime(1);
+  expect(reported).toEqual([["first", "second"]]);
+  first.owed = 1;
+  second.owed = 0;
+  vi.advanceTimersByTime(1_000);
+  expect(reported.slice(1)).toEqual([["first"], ["first"]]);
+  first.owed = 0;
+  vi.advanceTimersByTime(10_000);
+  expect(reported).toHaveLength(3);
+  expect(vi.getTimerCount()).toBe(0);
+});

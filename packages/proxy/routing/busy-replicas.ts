@@ -2,7 +2,8 @@ import type { Replica } from "./replica.ts";
 
 /**
  * Tells the control plane which replicas have silent calls within their time limit: an unanswered probe of such a replica proves
- * nothing. Bridges know that of their servers themselves; for other servers, this is the only source.
+ * nothing. And which have calls though they left the routes: they are stopped once those have ended. Bridges know both of their servers
+ * themselves; for other servers, this is the only source.
  */
 export interface BusyReplicas {
   /** @param timeoutMs The call's time, until its first byte and between bytes */
@@ -11,6 +12,8 @@ export interface BusyReplicas {
   heard(replica: Replica): void;
   /** @param isAnswered Whether it ended by an answer; else the server may still work on it, unaware that its client has left. */
   ended(replica: Replica, isAnswered: boolean): void;
+  /** Notes that it left the routes. */
+  left(replica: Replica): void;
   close(): void;
 }
 
@@ -22,6 +25,8 @@ interface Debt {
 }
 
 const INTERVAL_MS = 1_000;
+/** Of those that wait to be stopped. */
+const LEFT_INTERVAL_MS = 500;
 /** A replica heard from lately answers probes, too. */
 const SILENT_MS = 250;
 
@@ -32,6 +37,7 @@ export function createBusyReplicas(options: {
 }): BusyReplicas {
   const { report, now } = options;
   const debts = new Map<Replica, Debt>();
+  const leaving = new Set<Replica>();
   let timer: NodeJS.Timeout | null = null;
 
   function look(): void {
@@ -40,11 +46,16 @@ export function createBusyReplicas(options: {
     for (const [replica, { calls, silentSince, timeoutMs }] of debts) {
       const silentMs = silentSince === null ? 0 : now() - silentSince;
       if (calls === 0 && (silentSince === null || silentMs >= timeoutMs)) debts.delete(replica);
-      else if (silentMs >= SILENT_MS && silentMs < timeoutMs) busy.push(replica.id);
+      else if (!leaving.has(replica) && silentMs >= SILENT_MS && silentMs < timeoutMs) busy.push(replica.id);
+    }
+    for (const replica of leaving) {
+      if (replica.owed === 0) leaving.delete(replica);
+      else busy.push(replica.id);
     }
     if (busy.length > 0) report(busy);
     // Without calls, nothing wakes the machine.
-    if (debts.size > 0) timer = setTimeout(look, INTERVAL_MS).unref();
+    if (debts.size > 0 || leaving.size > 0)
+      timer = setTimeout(look, leaving.size > 0 ? LEFT_INTERVAL_MS : INTERVAL_MS).unref();
   }
 
   return {
@@ -66,10 +77,18 @@ export function createBusyReplicas(options: {
       debt.calls -= 1;
       if (debt.calls === 0 && isAnswered) debt.silentSince = null;
     },
+    left(replica) {
+      if (replica.legacy === null || replica.owed === 0) return;
+      leaving.add(replica);
+      // Those that leave with one change are reported together.
+      if (timer !== null) clearTimeout(timer);
+      timer = setTimeout(look, 0).unref();
+    },
     close() {
       if (timer !== null) clearTimeout(timer);
       timer = null;
       debts.clear();
+      leaving.clear();
     },
   };
 }

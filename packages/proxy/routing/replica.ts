@@ -16,6 +16,8 @@ import { createBudget } from "../calls/budget.ts";
 export interface Replica extends Candidate {
   readonly target: RouteTarget;
   outstanding: number;
+  /** Of those the ones that end by themselves: no streams. */
+  owed: number;
   turn: number;
   setReady(ready: boolean): void;
   readonly health: PassiveHealth;
@@ -114,6 +116,7 @@ export function createReplica(options: {
       ready = now && !refused;
     },
     outstanding: 0,
+    owed: 0,
     turn: 0,
     movedTo: null,
     messagePaths,

@@ -70,12 +70,17 @@ export function createRoutes(options: {
   allowPrivateRemotes: boolean;
   demandOf: (deploymentId: string) => Demand;
   logger: Logger;
+  /** Notes that a replica is in no route any more. */
+  onLeft?: (replica: Replica) => void;
   now?: () => number;
 }): Routes {
-  const { allowPrivateRemotes, demandOf, logger, now = Date.now } = options;
+  const { allowPrivateRemotes, demandOf, logger, onLeft = () => undefined, now = Date.now } = options;
   const onPoolError = (error: unknown) => logger.warn({ err: error }, "connections of a replica could not be closed");
   // The same replica may be in several routes, and in a table that is still coming: one pool and one count for it.
-  const replicas: RefCountedMap<Replica> = createRefCountedMap((replica) => replica.retire());
+  const replicas: RefCountedMap<Replica> = createRefCountedMap((replica) => {
+    onLeft(replica);
+    replica.retire();
+  });
   const loads: RefCountedMap<ToolLoad> = createRefCountedMap();
   const demands: RefCountedMap<Demand> = createRefCountedMap();
   let table: Table = { routes: new Map(), groups: new Map() };

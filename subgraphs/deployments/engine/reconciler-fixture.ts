@@ -17,7 +17,7 @@ import { createHostPorts, createPlacement } from "../hosts/placement.ts";
 import { createReaper } from "./reaper.ts";
 import { createSimulatedProber } from "./simulated-prober.ts";
 import { createProber } from "./probe.ts";
-import { createReconciler, type Reconciler } from "./reconciler.ts";
+import { createReconciler, type Reconciler, type ReconcilerOptions } from "./reconciler.ts";
 import { saveSettled } from "./settle.ts";
 
 const HOST_ID = "host-1";
@@ -82,8 +82,9 @@ export function createControlPlane(options: {
   agent?: HostAgent;
   /** Wraps the runtime that the reconciler sees. */
   around?: (runtime: MockRuntime) => MockRuntime;
+  overrides?: Partial<ReconcilerOptions>;
 }): ControlPlane {
-  const { store, world, now, ports: count = 21, around = (runtime) => runtime } = options;
+  const { store, world, now, ports: count = 21, around = (runtime) => runtime, overrides } = options;
   const runtime = around(createMockRuntime({ world, tickIntervalMs: 1 }));
   const runtimes = [runtime, createRemoteRuntime()];
   const sick = new Set<string>();
@@ -114,6 +115,7 @@ export function createControlPlane(options: {
     random: () => 0,
     drainMs: 0,
     graceMs: 1,
+    ...overrides,
   });
   return {
     reconciler,

@@ -60,7 +60,7 @@ export interface ReconcilerOptions {
   secrets: KnownSecrets;
   reap: Reap;
   /** Whether a replica has calls within their time limit, as reported by proxies, at most TOLD_WITHIN_MS late. */
-  isBusy?: (replicaId: string) => boolean;
+  isBusy?: (replicaId: string, withinMs?: number) => boolean;
   /** @default none */
   load?: Pick<Load, "callsOf" | "lastUsedAt">;
   /** Receives the tools that servers list to probes. */
@@ -72,6 +72,7 @@ export interface ReconcilerOptions {
   random?: () => number;
   sweepIntervalMs?: number;
   drainMs?: number;
+  callsMs?: number;
   graceMs?: number;
 }
 
@@ -99,6 +100,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     random = Math.random,
     sweepIntervalMs = 2_000,
     drainMs = 500,
+    callsMs = 10_000,
     graceMs = GRACE_MS,
   } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
@@ -152,6 +154,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     now,
     random,
     drainMs,
+    callsMs,
     graceMs,
     isGone: census.isGone,
   });

@@ -22,7 +22,7 @@ export interface ReplicaWorkOptions {
   sealer: Sealer;
   secrets: KnownSecrets;
   reap: Reap;
-  isBusy: (replicaId: string) => boolean;
+  isBusy: (replicaId: string, withinMs?: number) => boolean;
   /** Receives the tools that servers list. */
   listed: Pick<ListedNames, "note">;
   recorder: Pick<InterfaceRecorder, "begin" | "beginUnlessKnown">;
@@ -36,6 +36,8 @@ export interface ReplicaWorkOptions {
   isGone: (handle: ReplicaHandle) => boolean;
   /** From leaving the route to SIGTERM: proxies learn of the change meanwhile, so that no call reaches a closed port. */
   drainMs: number;
+  /** For calls under way, before SIGTERM: of servers that nothing but proxies knows to have any. */
+  callsMs: number;
   /** From SIGTERM to SIGKILL. */
   graceMs: number;
 }

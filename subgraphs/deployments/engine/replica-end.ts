@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReplicaHandle, Runtime } from "@toolyard/runtimes/runtime.ts";
 import { calleeOf } from "../deploying/callee.ts";
-import { processNameOf, type AfterStop, type Replica } from "../deployment.ts";
+import { processNameOf, type AfterStop, type Deployment, type Replica } from "../deployment.ts";
+import { TOLD_WITHIN_MS } from "../busy-replicas.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { describeEnd } from "./process-end.ts";
 import type { ReplicaChecks } from "./replica-checks.ts";
@@ -9,6 +10,9 @@ import { currentOf, type ReplicaContext } from "./replica-context.ts";
 
 /** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
 const EXIT_CONFIG = 78;
+
+/** While calls of a replica that is to be stopped are under way. */
+const LOOK_MS = 50;
 
 /** The ends of replicas: those that came by themselves, and those that were asked for. */
 export interface ReplicaEnd {
@@ -20,7 +24,8 @@ export interface ReplicaEnd {
 }
 
 export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<ReplicaChecks, "toCheck">): ReplicaEnd {
-  const { prober, sealer, ports, reap, now, drainMs, graceMs, runtimeOf, apply, lastOutputOf } = context;
+  const { prober, sealer, ports, reap, isBusy, now, drainMs, callsMs, graceMs } = context;
+  const { runtimeOf, apply, lastOutputOf } = context;
 
   async function hasSessions({ deployment }: DeploymentRecord, replica: Replica): Promise<boolean> {
     const isSimulated = runtimeOf(deployment).answers !== undefined;
@@ -30,6 +35,16 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
     } catch {
       return true; // whether it answers at all is for probes to say
     }
+  }
+
+  async function drain({ launch }: Deployment, { id }: Replica, answers: boolean): Promise<void> {
+    await delay(drainMs);
+    // A bridge ends its calls itself, and nobody stops what is remote.
+    if (!answers || (launch.kind !== "http" && launch.kind !== "image")) return;
+    // Proxies tell of its calls once they have learnt of the change.
+    await delay(2 * drainMs);
+    const until = performance.now() + callsMs;
+    while (isBusy(id, TOLD_WITHIN_MS) && performance.now() < until) await delay(LOOK_MS);
   }
 
   const work: ReplicaEnd = {
@@ -63,7 +78,7 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
         // Its process had ended since it was read, so that there was nothing to wait for.
         if (!stopping) return forget();
         if (stopping.state.phase !== "STOPPING") return; // It has changed meanwhile: decide anew.
-        if (phase === "READY" || phase === "UNHEALTHY") await delay(drainMs);
+        if (phase === "READY" || phase === "UNHEALTHY") await drain(deployment, replica, phase === "READY");
         const handle = replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica)));
         if (handle) await runtime.stop(handle, graceMs);
         if (stopping.state.then === "REMOVE") await forget();
