@@ -59,8 +59,8 @@ export interface EngineService {
   stop(): Promise<void>;
 }
 
-/** Null where the engine is not Podman with its configuration beside its socket. */
-export async function startEngineService(): Promise<EngineService | null> {
+/** @param env Further variables of it. @returns null where the engine is not Podman with its configuration beside its socket */
+export async function startEngineService(env: Record<string, string> = {}): Promise<EngineService | null> {
   const beside = dirname(socketPath);
   const configuration = {
     CONTAINERS_CONF: join(beside, "containers.conf"),
@@ -75,7 +75,7 @@ export async function startEngineService(): Promise<EngineService | null> {
     rmSync(own, { force: true });
     child = spawn("podman", ["system", "service", "--time=0", `unix://${own}`], {
       cwd: folder,
-      env: { ...process.env, ...configuration },
+      env: { ...process.env, ...configuration, ...env },
       stdio: "ignore",
     });
     await eventually("an engine that answers", () => canConnect(own));
