@@ -22,7 +22,10 @@ export interface CommandContext {
   hint(command: string): string;
 }
 
-type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parseArgs<{ options: Options }>>["values"];
+/** The values of options, as parsed. */
+export type Values<Options extends ParseArgsOptionsConfig> = ReturnType<
+  typeof parseArgs<{ options: Options }>
+>["values"];
 
 interface Given<Options extends ParseArgsOptionsConfig> {
   positionals: string[];

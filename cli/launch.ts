@@ -9,16 +9,24 @@ import { UsageError } from "./usage-error.ts";
 export type LaunchInput = Taken<
   | { stdio: ProgramInput & { sessions?: "SHARED" } }
   | { http: ProgramInput & { path?: string } }
-  | { remote: { url: string; headers: Variable[] } }
+  | { image: StartedInput & { image: string; port?: number; path?: string } }
+  | { remote: { url: string; headers: Variable[]; options?: LaunchOptions } }
 >;
+
+/** Every kind of launch has the same. */
+export type LaunchOptions = NonNullable<NonNullable<GraphLaunchInput["image"]>["options"]>;
 
 /** Compiles only while the graph accepts this shape. */
 type Taken<Input extends GraphLaunchInput> = Input;
 
-interface ProgramInput {
-  command: string;
+interface StartedInput {
   args: string[];
   env: Variable[];
+  options?: LaunchOptions;
+}
+
+interface ProgramInput extends StartedInput {
+  command: string;
   workingDirectory?: string;
   writablePaths?: string[];
 }

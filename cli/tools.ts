@@ -18,12 +18,14 @@ export interface ListedDeployment {
   status: string;
   health: string;
   environment: string;
+  runtime: string;
   reason: string | null;
   mcpUrl: string;
 }
 
-const DEPLOYMENT = "id name status health environment reason mcpUrl";
-const TOOL = `id slug name currentVersion { number } mcpUrl deployments(first: 20) { edges { node { ${DEPLOYMENT} } } }`;
+/** Selects a ListedDeployment. */
+export const DEPLOYMENT_FIELDS = "id name status health environment runtime reason mcpUrl";
+const TOOL = `id slug name currentVersion { number } mcpUrl deployments(first: 20) { edges { node { ${DEPLOYMENT_FIELDS} } } }`;
 const LIVE = ["STARTING", "RUNNING", "STOPPING"];
 
 /** All tools, newest first. */
@@ -55,7 +57,7 @@ export async function findDeployment(
   name: string,
 ): Promise<ListedDeployment> {
   const { deployment } = await graph.query<{ deployment: ListedDeployment | null }>(
-    `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT} } }`,
+    `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT_FIELDS} } }`,
     { name },
   );
   if (deployment) return deployment;
@@ -66,7 +68,7 @@ export async function findDeployment(
 /** The deployment of this name, or all of the tool that run. @throws GraphError when there is none */
 export async function findRunning(graph: Graph, name: string): Promise<ListedDeployment[]> {
   const { deployment } = await graph.query<{ deployment: (ListedDeployment & { tool: ListedTool | null }) | null }>(
-    `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT} tool { ${TOOL} } } }`,
+    `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT_FIELDS} tool { ${TOOL} } } }`,
     { name },
   );
   if (!deployment) {

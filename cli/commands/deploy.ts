@@ -1,10 +1,10 @@
 import { BALANCES, type Balance } from "@toolyard/routes/balances.ts";
-import { defineCommand, wholeNumber, type CommandContext } from "../command.ts";
+import { defineCommand, wholeNumber, type CommandContext, type Values } from "../command.ts";
 import { followEvents, type DeploymentEvent } from "../events.ts";
 import type { Graph } from "../graph.ts";
 import { didYouMean } from "../did-you-mean.ts";
 import { parseExactly } from "../json-text.ts";
-import type { ListedDeployment } from "../tools.ts";
+import { DEPLOYMENT_FIELDS, type ListedDeployment } from "../tools.ts";
 import { UsageError } from "../usage-error.ts";
 import { lastLines } from "./logs.ts";
 
@@ -16,6 +16,7 @@ const AUTOSCALE_BOUNDS: readonly string[] = ["min", "max", "targetConcurrentCall
 /** The options of all commands that deploy. */
 export const deployOptions = {
   staging: { type: "boolean" },
+  runtime: { type: "string" },
   replicas: { type: "string" },
   autoscale: { type: "string" },
   balance: { type: "string" },
@@ -25,8 +26,9 @@ export const deployOptions = {
   json: { type: "boolean" },
 } as const;
 export const DEPLOY_USAGE =
-  "[--staging] [--replicas N] [--autoscale BOUND=N,…] [--balance HOW] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]";
+  "[--staging] [--runtime KIND] [--replicas N] [--autoscale BOUND=N,…] [--balance HOW] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]";
 export const DEPLOY_HELP = `  --staging            In staging, beside what runs in production.
+  --runtime KIND       Where its replicas run, as process, docker or kubernetes; the first that can run it unless given.
   --replicas N         How many, 1 unless given.
   --autoscale BOUND=N,…
                        As many as its calls need, as in min=0,max=3. Bounds are ${AUTOSCALE_BOUNDS.join(", ")}.
@@ -35,19 +37,10 @@ export const DEPLOY_HELP = `  --staging            In staging, beside what runs 
   --timeout SECONDS    How long to wait, ${DEFAULT_WAIT_SECONDS} unless given. It goes on starting after that.
   --no-wait            Only ask for it.`;
 
-interface DeployValues {
-  staging?: boolean | undefined;
-  replicas?: string | undefined;
-  autoscale?: string | undefined;
-  balance?: string | undefined;
-  config?: string | undefined;
-  timeout?: string | undefined;
-}
-
 /** The values as the input of a mutation that deploys, and how long to wait. @throws UsageError */
 export async function deployInput(
   { terminal }: CommandContext,
-  { staging, replicas: many, autoscale, balance, config, timeout }: DeployValues,
+  { staging, runtime, replicas: many, autoscale, balance, config, timeout }: Values<typeof deployOptions>,
 ): Promise<{ input: object; seconds: number }> {
   const seconds = wholeNumber("--timeout", timeout) ?? DEFAULT_WAIT_SECONDS;
   const replicas = wholeNumber("--replicas", many);
@@ -58,6 +51,8 @@ export async function deployInput(
     ...(balance !== undefined && { balance: balanceOf(balance) }),
     ...(text !== undefined && { configuration: parseExactly(text, "The configuration is") }),
     ...(staging && { environment: "STAGING" }),
+    // Which there are, the graph knows.
+    ...(runtime !== undefined && { runtime: runtime.toUpperCase() }),
   };
   return { input, seconds };
 }
@@ -103,14 +98,12 @@ Where it takes the place of one that runs, callers stay with that until the new 
     const versionNumber = wholeNumber("--version", values.version);
     const { input, seconds } = await deployInput(context, values);
     const { deployTool: asked } = await context.graph.query<{ deployTool: ListedDeployment }>(
-      `mutation ($input: DeployToolInput!) { deployTool(input: $input) { ${FIELDS} } }`,
+      `mutation ($input: DeployToolInput!) { deployTool(input: $input) { ${DEPLOYMENT_FIELDS} } }`,
       { input: { ...input, toolId: name, ...(versionNumber !== null && { versionNumber }) } },
     );
     return follow(context, name, asked, { ...values, seconds });
   },
 });
-
-export const FIELDS = "id name status health environment reason mcpUrl";
 
 /** Tells how a deployment that was asked for goes on, until it answers or does not. @param name Its tool's @returns the exit code */
 export async function follow(
@@ -168,6 +161,6 @@ export async function waitFor(
 }
 
 async function deploymentNow(graph: Graph, id: string): Promise<ListedDeployment | null> {
-  const query = `query ($id: ID) { deployment(id: $id) { ${FIELDS} } }`;
+  const query = `query ($id: ID) { deployment(id: $id) { ${DEPLOYMENT_FIELDS} } }`;
   return (await graph.query<{ deployment: ListedDeployment | null }>(query, { id })).deployment;
 }

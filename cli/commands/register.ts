@@ -1,74 +1,70 @@
-import { defineCommand, type CommandContext } from "../command.ts";
+import type { LaunchKind } from "@toolyard/launch";
+import { DEFAULT_MCP_PATH, LIMITS } from "@toolyard/launch/limits.ts";
+import { defineCommand, wholeNumber, type CommandContext, type Values } from "../command.ts";
 import { GraphError, type Graph } from "../graph.ts";
-import { absolute, absoluteCommand, type LaunchInput, type Variable } from "../launch.ts";
+import { parseExactly } from "../json-text.ts";
+import { absolute, absoluteCommand, type LaunchInput, type LaunchOptions, type Variable } from "../launch.ts";
 import { UsageError } from "../usage-error.ts";
+
+/** Options of a launch. */
+const launchOptions = {
+  image: { type: "string" },
+  env: { type: "string", multiple: true },
+  secret: { type: "string", multiple: true },
+  header: { type: "string", multiple: true },
+  port: { type: "string" },
+  path: { type: "string" },
+  cwd: { type: "string" },
+  writable: { type: "string", multiple: true },
+  shared: { type: "boolean" },
+  http: { type: "boolean" },
+  options: { type: "string" },
+} as const;
+type LaunchOption = keyof typeof launchOptions;
+
+const OF_COMMANDS = ["env", "secret", "cwd", "writable", "http", "options"] as const;
+/** Every kind of launch, and the options that it takes. */
+const kinds: Record<LaunchKind, { what: string; takes: readonly LaunchOption[] }> = {
+  stdio: { what: "A command without --http", takes: [...OF_COMMANDS, "shared"] },
+  http: { what: "A command with --http", takes: [...OF_COMMANDS, "path"] },
+  image: { what: "An image", takes: ["env", "secret", "port", "path", "options"] },
+  remote: { what: "A URL", takes: ["header", "options"] },
+};
 
 export const register = defineCommand({
   name: "register",
-  summary: "Register an MCP server: a command that runs it, or the URL where it runs.",
-  usage: "NAME [options] -- COMMAND [ARGUMENT …], or: register NAME [options] URL",
+  summary: "Register an MCP server: a command that runs it, a container image, or the URL where it runs.",
+  usage:
+    "NAME [options] -- COMMAND [ARGUMENT …], or: register NAME [options] --image REF [-- ARGUMENT …], or: register NAME [options] URL",
   positionals: [1, Infinity],
   options: {
+    ...launchOptions,
     description: { type: "string" },
     tag: { type: "string", multiple: true },
-    env: { type: "string", multiple: true },
-    secret: { type: "string", multiple: true },
-    header: { type: "string", multiple: true },
-    cwd: { type: "string" },
-    writable: { type: "string", multiple: true },
-    shared: { type: "boolean" },
-    http: { type: "boolean" },
-    path: { type: "string" },
     update: { type: "boolean" },
     json: { type: "boolean" },
   },
   help: `  -- COMMAND …            What speaks MCP on stdin and stdout: node server.mjs, npx -y PACKAGE, uvx PACKAGE. Relative paths are
                           from where you are.
-  --http                  The command serves HTTP on $PORT instead, at --path (/mcp).
+  --http                  The command serves HTTP on $PORT instead, at --path (${DEFAULT_MCP_PATH}).
+  --image REF             A container image that serves HTTP on --port (${LIMITS.image.port.default}, also given as $PORT), at --path; arguments of its
+                          entry point follow \`--\`.
   URL                     It runs elsewhere, as https://example.com/mcp does.
   --env NAME[=VALUE]      A variable for it; without a value, as it is in your environment.
   --secret NAME           A variable that is sealed and never shown, as it is in your environment; asked for, or read from stdin,
                           where it is not there.
   --header NAME           With a URL: a header, whose value comes as a secret's does, from the variable of its name (X-Key:
                           X_KEY).
-  --cwd DIR               Where it starts.
-  --writable PATH         A file or folder that it may write to.
+  --cwd DIR               Where a command starts.
+  --writable PATH         A file or folder that a command may write to.
   --shared                One process for all sessions, instead of one for each.
+  --options JSON          Time limits, probes, resources and egress, as LaunchOptionsInput of the graph has them:
+                          '{"timeoutSeconds":120,"resources":{"memoryMb":512},"egress":{"allow":["api.example.com"]}}'
   --description TEXT, --tag WORD
   --update                A new version of the tool that has this name.`,
   async run(context, { positionals: [name = "", ...more], values, rest }) {
-    const { graph, terminal, folder, hint } = context;
-    const argv = [...more, ...(rest ?? [])];
-    const url = argv.length === 1 && /^https?:\/\//i.test(argv[0] ?? "") ? argv[0] : undefined;
-    if (argv.length === 0) throw new UsageError("Give the server's command after `--`, or its URL.");
-    if (url === undefined && values.header)
-      throw new UsageError("--header belongs to a URL; a command takes --env and --secret.");
-    if (values.path !== undefined && !values.http) throw new UsageError("--path belongs to --http.");
-
-    let launch: LaunchInput;
-    if (url !== undefined) {
-      const stray = (["env", "secret", "cwd", "writable", "shared", "http"] as const).find(
-        (each) => values[each] !== undefined,
-      );
-      if (stray) throw new UsageError(`--${stray} belongs to a command, which Toolyard starts: not to a URL.`);
-      const secrets = await secretsOf(context, values.header ?? [], (header) =>
-        header.toUpperCase().replaceAll("-", "_"),
-      );
-      launch = { remote: { url, headers: secrets } };
-    } else {
-      const program = {
-        ...absoluteCommand(argv, folder),
-        env: [
-          ...variablesOf(context, values.env ?? []),
-          ...(await secretsOf(context, values.secret ?? [], (each) => each)),
-        ],
-        ...(values.cwd !== undefined && { workingDirectory: absolute(values.cwd, folder) }),
-        ...(values.writable && { writablePaths: values.writable.map((path) => absolute(path, folder)) }),
-      };
-      launch = values.http
-        ? { http: { ...program, ...(values.path !== undefined && { path: values.path }) } }
-        : { stdio: { ...program, ...(values.shared && { sessions: "SHARED" }) } };
-    }
+    const { graph, terminal, hint } = context;
+    const launch = await launchOf(context, { more, rest: rest ?? [], values });
     const about = {
       ...(values.description !== undefined && { description: values.description }),
       ...(values.tag && { tags: values.tag }),
@@ -85,6 +81,61 @@ export const register = defineCommand({
     }
   },
 });
+
+/** `more` stood before `--`, `rest` after it. @throws UsageError */
+async function launchOf(
+  context: CommandContext,
+  { more, rest, values }: { more: string[]; rest: string[]; values: Values<typeof launchOptions> },
+): Promise<LaunchInput> {
+  const { folder } = context;
+  const argv = [...more, ...rest];
+  const { image } = values;
+  if (image === undefined && argv.length === 0)
+    throw new UsageError("Give the server's command after `--`, its image by --image, or its URL.");
+  if (image !== undefined && more.length > 0)
+    throw new UsageError(`Arguments of an image go after \`--\`: -- ${argv.join(" ")}`);
+  const url = image === undefined && argv.length === 1 && /^https?:\/\//i.test(argv[0] ?? "") ? argv[0] : undefined;
+  const { what, takes } =
+    kinds[image !== undefined ? "image" : url !== undefined ? "remote" : values.http ? "http" : "stdio"];
+  const stray = Object.values(kinds)
+    .flatMap((kind) => kind.takes)
+    .find((option) => values[option] !== undefined && !takes.includes(option));
+  if (stray) throw new UsageError(`${what} takes no --${stray}, but ${takes.map((each) => `--${each}`).join(", ")}.`);
+
+  const options = {
+    // The graph checks it.
+    ...(values.options !== undefined && {
+      options: parseExactly(values.options, "--options is") as LaunchOptions,
+    }),
+  };
+  if (url !== undefined) {
+    const headers = await secretsOf(context, values.header ?? [], (header) =>
+      header.toUpperCase().replaceAll("-", "_"),
+    );
+    return { remote: { url, headers, ...options } };
+  }
+  const path = { ...(values.path !== undefined && { path: values.path }) };
+  const environment = async () => [
+    ...variablesOf(context, values.env ?? []),
+    ...(await secretsOf(context, values.secret ?? [], (each) => each)),
+  ];
+  if (image !== undefined) {
+    const port = wholeNumber("--port", values.port);
+    return {
+      image: { image, args: rest, ...(port !== null && { port }), ...path, env: await environment(), ...options },
+    };
+  }
+  const program = {
+    ...absoluteCommand(argv, folder),
+    env: await environment(),
+    ...(values.cwd !== undefined && { workingDirectory: absolute(values.cwd, folder) }),
+    ...(values.writable && { writablePaths: values.writable.map((each) => absolute(each, folder)) }),
+    ...options,
+  };
+  return values.http
+    ? { http: { ...program, ...path } }
+    : { stdio: { ...program, ...(values.shared && { sessions: "SHARED" }) } };
+}
 
 export interface RegisteredTool {
   id: string;
@@ -130,11 +181,16 @@ export async function updateTool(graph: Graph, slug: string, input: Record<strin
   return changed;
 }
 
-/** The command that is run, without secrets: arguments are left out. */
+/** What is run or called, without environment and headers. */
 function shownCommand(launch: LaunchInput): string {
   if ("remote" in launch) return new URL(launch.remote.url).origin;
-  const { command, args } = "stdio" in launch ? launch.stdio : launch.http;
-  return [command, ...args].map((part) => (/^[\w@%+=:,./-]+$/.test(part) ? part : JSON.stringify(part))).join(" ");
+  const argv =
+    "image" in launch
+      ? [launch.image.image, ...launch.image.args]
+      : "stdio" in launch
+        ? [launch.stdio.command, ...launch.stdio.args]
+        : [launch.http.command, ...launch.http.args];
+  return argv.map((part) => (/^[\w@%+=:,./-]+$/.test(part) ? part : JSON.stringify(part))).join(" ");
 }
 
 function variablesOf({ env }: CommandContext, given: readonly string[]): Variable[] {

@@ -1,8 +1,8 @@
 import { defineCommand } from "../command.ts";
 import { allPages } from "../pages.ts";
 import { table } from "../terminal.ts";
-import type { ListedDeployment } from "../tools.ts";
-import { DEPLOY_HELP, DEPLOY_USAGE, deployInput, deployOptions, FIELDS, follow } from "./deploy.ts";
+import { DEPLOYMENT_FIELDS, type ListedDeployment } from "../tools.ts";
+import { DEPLOY_HELP, DEPLOY_USAGE, deployInput, deployOptions, follow } from "./deploy.ts";
 
 interface ListedTemplate {
   id: string;
@@ -59,7 +59,7 @@ ${DEPLOY_HELP}`,
       deployTemplate: ListedDeployment & { tool: { slug: string } | null };
     }>(
       `mutation ($templateId: ID!, $input: DeployTemplateInput!) {
-        deployTemplate(templateId: $templateId, input: $input) { ${FIELDS} tool { slug } }
+        deployTemplate(templateId: $templateId, input: $input) { ${DEPLOYMENT_FIELDS} tool { slug } }
       }`,
       { templateId, input: { ...input, ...(values.name !== undefined && { name: values.name }) } },
     );

@@ -155,6 +155,40 @@ test("secrets come by the environment or stdin, never by a command line, and are
   expect(again).toMatchObject({ code: 0, out: expect.stringContaining("version 2") });
 });
 
+test("an image is registered with its options, and deployed only where something runs images", async () => {
+  await run(["login"]);
+  const image = ["--image", "ghcr.io/owner/name:1.2", "--port", "8080", "--path", "/", "--env", "LANG=C"];
+  const register = (options: object) =>
+    run(["register", "boxed", ...image, "--options", JSON.stringify(options), "--", "--verbose"]);
+  expect(await register({ timeoutSecond: 45 })).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/mean "timeoutSeconds"/),
+  });
+  expect(await register({ timeoutSeconds: 45, egress: { allow: ["example.com"] } })).toMatchObject({
+    code: 0,
+    out: expect.stringContaining("ghcr.io/owner/name:1.2 --verbose"),
+  });
+  const { tool } = await graphqlClient(toolyard.url, (await run(["token"])).out.trim()).query<{ tool: object }>(
+    `{ tool(slug: "boxed") { launch { ... on ImageLaunch {
+      image args port path env { name value secret } options { timeoutSeconds egress { allow } }
+    } } } }`,
+  );
+  expect(tool).toEqual({
+    launch: {
+      image: "ghcr.io/owner/name:1.2",
+      args: ["--verbose"],
+      port: 8080,
+      path: "/",
+      env: [{ name: "LANG", value: "C", secret: false }],
+      options: { timeoutSeconds: 45, egress: { allow: ["example.com"] } },
+    },
+  });
+  expect(await run(["deploy", "boxed"])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("an image needs MCP_DEPLOYMENT_BACKEND=docker or kubernetes"),
+  });
+});
+
 test("all servers of a client's configuration are registered, once", async () => {
   await run(["login"]);
   await mkdir(join(folder, ".vscode"), { recursive: true });
@@ -179,7 +213,9 @@ test("all servers of a client's configuration are registered, once", async () =>
     { name: "Far Away", slug: null, problem: expect.stringContaining("registered already, as far-away") },
     { name: "off", slug: null, problem: "it is disabled" },
   ]);
-  await run(["deploy", "imported", "--autoscale", "min=1,max=2", "--balance", "sticky"]);
+  const deployed = ["deploy", "imported", "--autoscale", "min=1,max=2", "--balance", "sticky", "--runtime"];
+  expect(await run([...deployed, "docker"])).toMatchObject({ code: 1, err: expect.stringContaining("say PROCESS") });
+  await run([...deployed, "process"]);
   const { deployment } = await graphqlClient(toolyard.url, (await run(["token"])).out.trim()).query<{
     deployment: object;
   }>(`{ deployment(name: "imported") { balance autoscale { min max idleSeconds } } }`);
@@ -195,6 +231,9 @@ test("commands that are mistaken say what was meant, and change nothing", async 
     [["deploy", "x", "--autoscale", "max=many"], /max of --autoscale takes a whole number/],
     [["deploy", "x", "--balance", "stick"], /mean sticky\?/],
     [["deploy"], /Something is missing/],
+    [["register", "x", "--image", "busybox", "--cwd", "."], /An image takes no --cwd, but --env/],
+    [["register", "x", "--image", "busybox", "httpd"], /go after `--`: -- httpd/],
+    [["register", "x", "--options", "{timeout:1}", "--", "node", "server.mjs"], /--options is not JSON/],
     [["register", "x", "npx", "-y", "y"], /goes after `--`/],
     [["register", "x", "--", "node", "nothing.mjs"], /There is no file .*nothing\.mjs/],
     [["register", "x", "ftp://example.com/mcp"], /not ftp:/],

@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -9,6 +11,7 @@ import { sampleServerEntry } from "../../standalone/sample.ts";
 /* Replicas in containers beside those that are processes, on the engine at TEST_DOCKER_HOST. */
 
 const IMAGE = "localhost/toolyard-contained-test:1";
+const run = promisify(execFile);
 
 describe.skipIf(noContainers !== null)(
   `replicas on a container engine${noContainers === null ? "" : ` (skipped: ${noContainers})`}`,
@@ -52,16 +55,12 @@ describe.skipIf(noContainers !== null)(
       let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
       const ask = <Data>(query: string, variables: Record<string, unknown>) =>
         graphqlClient(toolyard.url, token).query<Data>(query, variables);
-      const deploy = async (name: string, launch: object) => {
-        const { createTool } = await ask<{ createTool: { id: string } }>(
-          "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
-          { input: { name, description: name, launch } },
-        );
-        const { deployTool } = await ask<{ deployTool: { id: string; runtime: string } }>(
-          "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id runtime } }",
-          { input: { toolId: createTool.id } },
-        );
-        return deployTool;
+      const command = async (...args: string[]) => {
+        const env = { ...process.env, GREETING: "hello", TOOLYARD_URL: toolyard.url, TOOLYARD_TOKEN: token };
+        const { stdout } = await run(process.execPath, [join(import.meta.dirname, "../../cli/main.ts"), ...args], {
+          env,
+        });
+        return JSON.parse(stdout) as { id: string; runtime: string; status: string };
       };
       const healthy = (id: string, count: number) =>
         eventually(`${count} of ${id} serve`, async () => {
@@ -82,14 +81,17 @@ describe.skipIf(noContainers !== null)(
         }
       };
 
-      const env = [{ name: "GREETING", value: "hello", secret: true }];
-      const contained = await deploy("contained", {
-        image: { image: IMAGE, args: ["node", "/server.mjs"], port: 8080, env },
+      await command("register", "beside", "--json", "--", process.execPath, sampleServerEntry(), "stdio");
+      const beside = await command("deploy", "beside", "--json", "--no-wait");
+      const image = ["--image", IMAGE, "--port", "8080", "--secret", "GREETING"];
+      const options = ["--options", JSON.stringify({ resources: { memoryMb: 128 } })];
+      await command("register", "contained", "--json", ...image, ...options, "--", "node", "/server.mjs");
+      const contained = await command("deploy", "contained", "--json", "--runtime", "docker");
+      expect([contained.runtime, contained.status, beside.runtime]).toEqual(["DOCKER", "RUNNING", "PROCESS"]);
+      const [first] = await containers();
+      expect(await engine.ask("GET", `/containers/${first?.Id}/json`)).toMatchObject({
+        HostConfig: { Memory: 128 * 1_048_576 },
       });
-      const beside = await deploy("beside", {
-        stdio: { command: process.execPath, args: [sampleServerEntry(), "stdio"] },
-      });
-      expect([contained.runtime, beside.runtime]).toEqual(["DOCKER", "PROCESS"]);
       await healthy(contained.id, 1);
       await healthy(beside.id, 1);
       expect(await call("contained", "whoami")).toMatch(/^hello from [0-9a-f]{12}$/);

@@ -152,7 +152,7 @@ describe("by REST", () => {
     },
   );
 
-  test("a wrong configuration is refused, and no tool is left behind", async () => {
+  test("a wrong configuration, or a runtime that cannot run it, is refused, and no tool is left behind", async () => {
     const total = async () => (await rest("GET", "/deployments/")).body["total"];
     const before = await total();
     const count = async () =>
@@ -163,6 +163,11 @@ describe("by REST", () => {
     expect(refused).toMatchObject({ status: 422, body: { code: "BAD_USER_INPUT" } });
     const places = (refused.body["problems"] as { path: string }[]).map(({ path }) => path);
     expect(places).toEqual(expect.arrayContaining(["configuration.key", "configuration.greeting"]));
+    const elsewhere = { name: "Refused", configuration: { key: "k" }, runtime: "DOCKER" };
+    expect(await rest("POST", "/deploy/everything-here/", elsewhere)).toMatchObject({
+      status: 422,
+      body: { problems: [{ path: "runtime", message: expect.stringContaining("say PROCESS") }] },
+    });
     expect(await total()).toBe(before);
     expect(await count()).toBe(tools);
   });
@@ -234,8 +239,22 @@ test("by the command line, templates are listed and deployed", async () => {
     '{"key":"k","greting":"x"}',
   ]);
   expect(misspelt.err).toMatch(/^(?!input)[^]*greting/);
-  const args = ["deploy-template", "everything-here", "--name", "By command", "--config", "-", "--json"];
+  const args = [
+    "deploy-template",
+    "everything-here",
+    "--name",
+    "By command",
+    "--runtime",
+    "process",
+    "--config",
+    "-",
+    "--json",
+  ];
   const deployed = await toolyardCommand(args, '{"key":"k"}');
   expect(deployed.code).toBe(0);
-  expect(JSON.parse(deployed.out)).toMatchObject({ name: expect.stringMatching(/^by-command-/), status: "RUNNING" });
+  expect(JSON.parse(deployed.out)).toMatchObject({
+    name: expect.stringMatching(/^by-command-/),
+    status: "RUNNING",
+    runtime: "PROCESS",
+  });
 });

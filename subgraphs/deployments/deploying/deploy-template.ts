@@ -4,7 +4,7 @@ import { z } from "zod";
 import { decideLaunch, deployToolInput, type DeployDependencies } from "./deploy-tool.ts";
 
 const deployTemplateInput = deployToolInput
-  .pick({ configuration: true, environment: true, replicas: true, autoscale: true, balance: true })
+  .pick({ configuration: true, environment: true, replicas: true, autoscale: true, balance: true, runtime: true })
   .extend({ name: z.string().nullish() });
 
 const TEMPLATE = `query DeployedTemplate($id: ID!) { template(id: $id) { configSchema launch { ...WholeLaunch } } } ${LAUNCH_FRAGMENT}`;

@@ -859,7 +859,7 @@ export type UsageRecordEdge = {
 export type Strategy =
   /** Start the new one, shift the route once it is healthy, drain and stop the old one. */
   | 'REPLACE'
-  /** Shift the route in steps, each on evidence. */
+  /** Shift the route in steps, each on evidence. Not part of this version: refused. */
   | 'CANARY';
 
 /** Bounds between which to scale by load. */
@@ -908,6 +908,8 @@ export type DeployTemplateInput = {
   autoscale?: InputMaybe<AutoscaleInput>;
   /** How its calls are shared among its replicas. */
   balance?: InputMaybe<Balance>;
+  /** Where replicas run; what this installation is set to unless given. */
+  runtime?: InputMaybe<RuntimeKind>;
   /** The tool's name. */
   name?: InputMaybe<Scalars['String']['input']>;
 };
