@@ -223,6 +223,10 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       };
       await expect.poll(printed).toContainEqual(said);
       expect(await runtime.logs(handle, 100)).toContainEqual(said);
+      const whole: ReplicaLogLine[] = [];
+      for await (const line of runtime.followLogs(handle, AbortSignal.timeout(LONG_MS), "START"))
+        if (whole.push(line) > 0 && line.text === "hello there") break;
+      expect(whole).toContainEqual(said);
       expect((await runtime.logs(handle, 1)).length).toBe(1);
       expect(await runtime.logs(handle, 0)).toEqual([]);
       await runtime.stop(handle, LONG_MS);

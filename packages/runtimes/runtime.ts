@@ -106,6 +106,9 @@ export interface RuntimeCapabilities {
   isolation: { isolated: boolean; detail: string } | null;
 }
 
+/** Where what is followed of a replica's output begins. */
+export type LogsFrom = "START" | "NOW";
+
 export interface Runtime {
   readonly kind: RuntimeKind;
   readonly capabilities: RuntimeCapabilities;
@@ -135,8 +138,8 @@ export interface Runtime {
   inspect(handle: ReplicaHandle): Promise<ReplicaLiveness>;
   /** The last `last` lines, oldest first. Works for a replica that ended, until `forget`. */
   logs(handle: ReplicaHandle, last: number): Promise<ReplicaLogLine[]>;
-  /** New lines as they come, until `signal` aborts or the replica is gone. */
-  followLogs(handle: ReplicaHandle, signal: AbortSignal): AsyncIterable<ReplicaLogLine>;
+  /** Lines as they come, until `signal` aborts or the replica is gone: new ones, or after all that it has printed. @param from @default NOW */
+  followLogs(handle: ReplicaHandle, signal: AbortSignal, from?: LogsFrom): AsyncIterable<ReplicaLogLine>;
   /**
    * SIGTERM (or the engine's stop), after `graceMs` SIGKILL, to the replica and all it started; resolves when it is
    * verified gone. Stopping one that is gone is no error.

@@ -172,7 +172,7 @@ describe("subscriptions", () => {
     expect(table.routes[0]).toMatchObject({ targets: [], stateReason: "weather is stopped." });
   });
 
-  test("a deployment's log is followed, also for replicas that start later", async () => {
+  test("a deployment's log is followed, and that of replicas that start later from their first line", async () => {
     await using fixture = await createFixture();
     const { id } = await deploy(fixture);
     await becomes(fixture, id, "RUNNING");
@@ -180,12 +180,17 @@ describe("subscriptions", () => {
       `subscription ($id: ID!) { deploymentLogs(deploymentId: $id) { text stream replicaId at } }`,
       { id },
     );
-    const first = lines.next();
+    const next = async () => (await lines.next()).value?.data.deploymentLogs.text;
+    const first = next();
     const print = setInterval(() => fixture.runtime.print(fixture.runtime.running()[0]?.name ?? "", "hello"), 10);
     try {
-      expect((await first).value?.data.deploymentLogs.text).toBe("hello");
+      expect(await first).toBe("hello");
     } finally {
       clearInterval(print);
     }
+    await fixture.run("mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 2) { id } }", { id });
+    let line = await next();
+    while (line === "hello") line = await next();
+    expect(line).toMatch(/^listening on /);
   });
 });

@@ -122,7 +122,8 @@ export const resolvers: Resolvers<Context> = {
       resolve: (line: unknown) => line,
     },
     logsOfHost: {
-      subscribe: (_, { deploymentId }, { logs, caller }) => logs.followHere(caller, deploymentId),
+      subscribe: (_, { deploymentId, whole }, { logs, caller }) =>
+        logs.followHere(caller, deploymentId, whole ? "START" : "NOW"),
       resolve: (line: unknown) => line,
     },
     releaseUpdated: {

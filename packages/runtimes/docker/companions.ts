@@ -4,10 +4,10 @@ import type { ContainerCreateOptions, ContainerInfo } from "dockerode";
 import { TRUST_FOLDER } from "../container/passed-on.ts";
 import { createRefusalCounts, type RefusalCounts } from "../egress/refusal-counts.ts";
 import { EGRESS_PROGRAM, proxyVariables, toRefusedLine } from "../egress/replica-side.ts";
-import type { ReplicaLogLine } from "../runtime.ts";
+import type { LogsFrom, ReplicaLogLine } from "../runtime.ts";
 import { archiveOf } from "./archive.ts";
 import { CONFINED, LABELS, logConfig, NO_HEALTH_CHECK, publishedAt } from "./container-options.ts";
-import { createOutputReader } from "./container-output.ts";
+import { createOutputReader, FOLLOWED } from "./container-output.ts";
 import { EngineRefusal, orNull, type Engine } from "./engine.ts";
 
 /**
@@ -40,7 +40,7 @@ export interface Companions {
   refusals: RefusalCounts["byDeployment"];
   /** Of what was refused to a replica, the last lines. */
   logs(name: string, last: number): Promise<ReplicaLogLine[]>;
-  followLogs(name: string, signal: AbortSignal): AsyncGenerator<ReplicaLogLine>;
+  followLogs(name: string, signal: AbortSignal, from: LogsFrom): AsyncGenerator<ReplicaLogLine>;
   /** Ends both; what was refused is still told. */
   end(name: string): Promise<void>;
   remove(name: string): Promise<void>;
@@ -89,18 +89,11 @@ export function createCompanions(options: {
     engine.ask((docker, abortSignal) => docker.createContainer({ ...wanted, abortSignal }));
 
   /** What `outside` prints, from its start or from now on. */
-  async function* output(name: string, from: "START" | "NOW", signal: AbortSignal): AsyncGenerator<ReplicaLogLine> {
+  async function* output(name: string, from: LogsFrom, signal: AbortSignal): AsyncGenerator<ReplicaLogLine> {
     const stream = await orNull(
       engine.open(
         (docker, abortSignal) =>
-          docker.getContainer(outsideOf(name)).logs({
-            follow: true,
-            stdout: true,
-            stderr: true,
-            timestamps: true,
-            ...(from === "NOW" && { tail: 0 }),
-            abortSignal,
-          }),
+          docker.getContainer(outsideOf(name)).logs({ ...FOLLOWED, ...(from === "NOW" && { tail: 0 }), abortSignal }),
         signal,
       ),
     );
@@ -222,9 +215,9 @@ export function createCompanions(options: {
       const reader = createOutputReader(null);
       return output === null ? [] : [...reader.read(output), ...reader.end()].flatMap(toRefusedLine);
     },
-    async *followLogs(name, signal) {
+    async *followLogs(name, signal, from) {
       try {
-        for await (const line of output(name, "NOW", signal)) yield* toRefusedLine(line);
+        for await (const line of output(name, from, signal)) yield* toRefusedLine(line);
       } catch (error) {
         if (!signal.aborted)
           logger.debug({ err: error, replica: name }, "following what is refused to a replica ended");

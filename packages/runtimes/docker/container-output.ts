@@ -3,6 +3,9 @@ import type { ReplicaLogLine } from "../runtime.ts";
 
 const HEADER_BYTES = 8;
 
+/** How an engine is asked for a container's output that is read as it comes. */
+export const FOLLOWED = { follow: true, stdout: true, stderr: true, timestamps: true } as const;
+
 /**
  * Reads what engines send of a container's output with `timestamps`: frames of eight bytes for the stream and the length, and the text, in which
  * each line, or each piece of a long one, begins with its time.

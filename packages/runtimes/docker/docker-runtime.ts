@@ -7,7 +7,7 @@ import { claimFolder } from "../process/ownership.ts";
 import { httpUrl } from "../endpoint/http-url.ts";
 import { joined } from "../joined.ts";
 import { oneStart } from "../one-start.ts";
-import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
+import type { LogsFrom, ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 import { NOBODY_KNOWS } from "../container/exit-code.ts";
 import { endOf } from "./container-end.ts";
 import { watchContainers } from "./container-events.ts";
@@ -16,7 +16,7 @@ import { CANNOT_RUN } from "../container/cannot-run.ts";
 import { containerLaunch } from "../container/container-launch.ts";
 import { NOTHING_PASSED_ON, type PassedOn } from "../container/passed-on.ts";
 import { containerOptions, LABELS, ownLabels } from "./container-options.ts";
-import { createOutputReader } from "./container-output.ts";
+import { createOutputReader, FOLLOWED } from "./container-output.ts";
 import { createEngine, EngineRefusal, orNull, type EngineOptions } from "./engine.ts";
 import { createImages } from "./images.ts";
 import { credentialsFor } from "./registry-credentials.ts";
@@ -375,10 +375,10 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
       const refused = LABELS.egress in its ? await companions.logs(handle.name, last) : [];
       return [...reader.read(output), ...reader.end(), ...refused].toSorted((a, b) => a.at - b.at).slice(-last);
     },
-    async *followLogs(handle, signal) {
+    async *followLogs(handle, signal, from = "NOW") {
       const its = await labelsOf(handle);
-      const own = (until: AbortSignal) => follow(handle, its[LABELS.logKey] ?? null, until);
-      if (LABELS.egress in its) yield* joined(own, (until) => companions.followLogs(handle.name, until), signal);
+      const own = (until: AbortSignal) => follow(handle, its[LABELS.logKey] ?? null, until, from);
+      if (LABELS.egress in its) yield* joined(own, (until) => companions.followLogs(handle.name, until, from), signal);
       else yield* own(signal);
     },
     stop(handle, graceMs) {
@@ -413,13 +413,12 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
     handle: ReplicaHandle,
     logKey: string | null,
     signal: AbortSignal,
+    from: LogsFrom,
   ): AsyncGenerator<ReplicaLogLine> {
     const stream = await orNull(
       engine.open(
         (docker, abortSignal) =>
-          docker
-            .getContainer(idOf(handle))
-            .logs({ follow: true, stdout: true, stderr: true, timestamps: true, tail: 0, abortSignal }),
+          docker.getContainer(idOf(handle)).logs({ ...FOLLOWED, ...(from === "NOW" && { tail: 0 }), abortSignal }),
         signal,
       ),
     ).catch((error: unknown) => {

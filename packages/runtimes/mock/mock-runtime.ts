@@ -171,9 +171,9 @@ export function createMockRuntime(
       const lines = find(handle)?.lines ?? [];
       return last <= 0 ? [] : lines.slice(-last);
     },
-    async *followLogs(handle, signal) {
+    async *followLogs(handle, signal, from = "NOW") {
       const replica = find(handle);
-      let next = replica?.lines.length ?? 0;
+      let next = from === "START" ? 0 : (replica?.lines.length ?? 0);
       while (replica && !signal.aborted) {
         const over = replica.ended !== null || find(handle) !== replica;
         while (next < replica.lines.length) {

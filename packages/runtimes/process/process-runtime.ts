@@ -274,12 +274,12 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       replica?.log.observe(now());
       return replica?.log.readLast(last) ?? [];
     },
-    async *followLogs(handle, signal) {
+    async *followLogs(handle, signal, from = "NOW") {
       await catalog.ready();
       const replica = catalog.get(handle.name);
       if (!replica) return;
       const isOver = (): boolean => replica.record.ended !== null || catalog.get(handle.name) !== replica;
-      yield* replica.log.follow({ signal, isOver, pollMs: pollIntervalMs / 2 });
+      yield* replica.log.follow({ signal, isOver, pollMs: pollIntervalMs / 2, from });
     },
     stop(handle, graceMs) {
       const deadline = now() + graceMs;

@@ -2,7 +2,7 @@ import { timingSafeEqual } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { markOf, printLine } from "@toolyard/bridge/child/line-log.ts";
 import { z } from "zod";
-import type { ReplicaLogLine } from "../runtime.ts";
+import type { LogsFrom, ReplicaLogLine } from "../runtime.ts";
 import { appendLine, createLogFile } from "./log-file.ts";
 import type { LogFile, RawLine } from "./log-file.ts";
 
@@ -21,8 +21,13 @@ export interface ReplicaLog {
   /** Adds a SYSTEM line of the runtime's own. */
   note(at: number, text: string): void;
   readLast(last: number): ReplicaLogLine[];
-  /** New lines until `signal` aborts or `isOver` says that no more will come and all were given. */
-  follow(options: { signal: AbortSignal; isOver: () => boolean; pollMs: number }): AsyncIterable<ReplicaLogLine>;
+  /** Lines from there on until `signal` aborts or `isOver` says that no more will come and all were given. */
+  follow(options: {
+    signal: AbortSignal;
+    isOver: () => boolean;
+    pollMs: number;
+    from: LogsFrom;
+  }): AsyncIterable<ReplicaLogLine>;
 }
 
 export function createReplicaLog(options: {
@@ -52,8 +57,8 @@ export function createReplicaLog(options: {
       appendLine(options.stdout, printLine({ at, stream: "SYSTEM", text }, key));
     },
     readLast: (last) => (last <= 0 ? [] : merge(stdout.readLast(last), stderr.readLast(last)).slice(-last)),
-    async *follow({ signal, isOver, pollMs }) {
-      const next = { stdout: stdout.end(), stderr: stderr.end() };
+    async *follow({ signal, isOver, pollMs, from }) {
+      const next = from === "START" ? { stdout: 0, stderr: 0 } : { stdout: stdout.end(), stderr: stderr.end() };
       const read = (file: LogFile, stream: "stdout" | "stderr", final: boolean): RawLine[] => {
         const { lines, next: position } = file.readFrom(next[stream], final);
         next[stream] = position;

@@ -1575,6 +1575,7 @@ export type SubscriptionDeploymentLogsArgs = {
 
 export type SubscriptionLogsOfHostArgs = {
   deploymentId: Scalars['ID']['input'];
+  whole?: Scalars['Boolean']['input'];
 };
 
 
@@ -2397,7 +2398,7 @@ export type SubscriptionResolvers<ContextType = Context, ParentType extends Reso
   deploymentEvents?: SubscriptionResolver<ResolversTypes['DeploymentEvent'], "deploymentEvents", ParentType, ContextType, Partial<SubscriptionDeploymentEventsArgs>>;
   deploymentHealth?: SubscriptionResolver<ResolversTypes['HealthCheckEvent'], "deploymentHealth", ParentType, ContextType, Partial<SubscriptionDeploymentHealthArgs>>;
   deploymentLogs?: SubscriptionResolver<ResolversTypes['LogLine'], "deploymentLogs", ParentType, ContextType, RequireFields<SubscriptionDeploymentLogsArgs, 'deploymentId'>>;
-  logsOfHost?: SubscriptionResolver<ResolversTypes['LogLine'], "logsOfHost", ParentType, ContextType, RequireFields<SubscriptionLogsOfHostArgs, 'deploymentId'>>;
+  logsOfHost?: SubscriptionResolver<ResolversTypes['LogLine'], "logsOfHost", ParentType, ContextType, RequireFields<SubscriptionLogsOfHostArgs, 'deploymentId' | 'whole'>>;
   releaseUpdated?: SubscriptionResolver<ResolversTypes['Release'], "releaseUpdated", ParentType, ContextType, RequireFields<SubscriptionReleaseUpdatedArgs, 'id'>>;
   routesChanged?: SubscriptionResolver<ResolversTypes['RouteTable'], "routesChanged", ParentType, ContextType, Partial<SubscriptionRoutesChangedArgs>>;
 };

@@ -56,7 +56,7 @@ describe("a host that does not answer", () => {
     const note = { at: NOW, stream: "SYSTEM", text: `${why} Its output is missing here.`, replicaId: replica.id };
     expect(await others.logs("deployment-1", [replica], ALL)).toEqual([note]);
     const lines = [];
-    for await (const line of others.followLogs(replica, new AbortController().signal)) lines.push(line);
+    for await (const line of others.followLogs(replica, new AbortController().signal, "NOW")) lines.push(line);
     expect(lines).toEqual([note]);
     expect(await others.check("deployment-1", AbortSignal.timeout(10_000))).toMatchObject([
       { replicaId: replica.id, status: "UNKNOWN", detail: why },
@@ -67,7 +67,7 @@ describe("a host that does not answer", () => {
 
   test("and whose stream is not wanted any more says nothing", async () => {
     create({ owner: "a", isLiving: false, url: null });
-    for await (const line of others.followLogs(replica, AbortSignal.abort())) expect(line).toBeNull();
+    for await (const line of others.followLogs(replica, AbortSignal.abort(), "NOW")) expect(line).toBeNull();
   });
 });
 

@@ -1,3 +1,4 @@
+import type { LogsFrom } from "@toolyard/runtimes/runtime.ts";
 import {
   createServiceCaller,
   newId,
@@ -23,8 +24,8 @@ export interface OtherHosts {
     replicas: readonly Replica[],
     options: { last: number; replicaId: string | null },
   ): Promise<ArchivedLine[]>;
-  /** New lines of a host's replicas of the deployment; the last one says that it is lost, unless `signal` aborts. */
-  followLogs(replica: Replica, signal: AbortSignal): AsyncIterable<ArchivedLine>;
+  /** Lines of a host's replicas of the deployment, new ones or from their start; the last one says that it is lost, unless `signal` aborts. */
+  followLogs(replica: Replica, signal: AbortSignal, from: LogsFrom): AsyncIterable<ArchivedLine>;
   /** Calls the deployment's replicas there; those of a host that does not answer are UNKNOWN. */
   check(deploymentId: string, signal: AbortSignal): Promise<HealthCheck[]>;
   /** Null: it is a replica of this host. */
@@ -42,7 +43,9 @@ const GOOD_FOR_MS = 2_000;
 const LOGS = `query ($deploymentId: ID!, $last: Int!, $replicaId: ID) {
   logsOfHost(deploymentId: $deploymentId, last: $last, replicaId: $replicaId) { at stream text replicaId }
 }`;
-const NEW_LOGS = `subscription ($deploymentId: ID!) { logsOfHost(deploymentId: $deploymentId) { at stream text replicaId } }`;
+/** A host of the version before knows no `whole`. */
+const followed = (from: LogsFrom) =>
+  `subscription ($deploymentId: ID!) { logsOfHost(deploymentId: $deploymentId${from === "START" ? ", whole: true" : ""}) { at stream text replicaId } }`;
 const CHECK = `mutation ($deploymentId: ID!) { checkReplicasOfHost(deploymentId: $deploymentId) }`;
 const SESSIONS = `query ($deploymentId: ID!, $replicaId: ID!) { sessionsOfHost(deploymentId: $deploymentId, replicaId: $replicaId) }`;
 const BUSY = `mutation ($replicaIds: [ID!]!) { noteBusyOfHost(replicaIds: $replicaIds) }`;
@@ -137,12 +140,12 @@ export function createOtherHosts(options: {
       return answers.flat();
     },
 
-    async *followLogs({ hostId, deploymentId, id }, signal) {
+    async *followLogs({ hostId, deploymentId, id }, signal, from) {
       let why = `Host ${hostId} has ended its stream.`;
       try {
         const client = await reach(hostId);
         const lines = client.subscribe<{ logsOfHost: LineOfHost }>({
-          query: NEW_LOGS,
+          query: followed(from),
           variables: { deploymentId },
           as,
           signal,

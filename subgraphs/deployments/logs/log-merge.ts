@@ -1,5 +1,5 @@
 import type { EventTail } from "@toolyard/events";
-import type { ReplicaLogLine, Runtime } from "@toolyard/runtimes/runtime.ts";
+import type { LogsFrom, ReplicaLogLine, Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
 import { endableStream } from "@toolyard/events/endable-stream.ts";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
@@ -22,6 +22,8 @@ export function createLogMerge(options: {
   secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
+  /** Where the output of the replicas that are there now begins; that of later ones has its start. @default NOW */
+  from?: LogsFrom;
 }): AsyncIterableIterator<ArchivedLine> {
   const { deployment, runtime, hostId, otherHosts, store, secrets, eventTail, logger } = options;
   const deploymentId = deployment.id;
@@ -45,27 +47,30 @@ export function createLogMerge(options: {
   }
 
   /** One stream for all replicas there; looked for again when something happens to the deployment. */
-  async function followHost(replica: Replica): Promise<void> {
+  async function followHost(replica: Replica, from: LogsFrom): Promise<void> {
     if (!otherHosts || elsewhere.has(replica.hostId)) return;
     elsewhere.add(replica.hostId);
-    for await (const line of otherHosts.followLogs(replica, ended.signal)) push(line);
+    for await (const line of otherHosts.followLogs(replica, ended.signal, from)) push(line);
     elsewhere.delete(replica.hostId);
   }
 
-  async function followAll(): Promise<void> {
+  async function followAll(from: LogsFrom): Promise<void> {
     if (!runtime && !otherHosts) return;
     for (const replica of await store.replicasOf([deploymentId])) {
       const { handle } = replica;
-      if (replica.hostId !== hostId) guard(followHost(replica));
+      if (replica.hostId !== hostId) guard(followHost(replica, from));
       if (!runtime || replica.hostId !== hostId || !handle || following.has(handle.name)) continue;
       following.add(handle.name);
-      guard(followProcess(replica, runtime.followLogs(handle, ended.signal)));
+      guard(followProcess(replica, runtime.followLogs(handle, ended.signal, from)));
     }
   }
 
+  const first = followAll(options.from ?? "NOW");
   async function followEvents(): Promise<void> {
-    for await (const _event of eventTail.follow({ after: null, subjectId: deploymentId, signal: ended.signal }))
-      await followAll();
+    for await (const _event of eventTail.follow({ after: null, subjectId: deploymentId, signal: ended.signal })) {
+      await Promise.allSettled([first]);
+      await followAll("START");
+    }
   }
 
   /** A part that fails ends the stream's part, not the process. */
@@ -75,7 +80,7 @@ export function createLogMerge(options: {
     });
   }
 
-  guard(followAll());
+  guard(first);
   guard(followEvents());
 
   const end = () => {

@@ -1,5 +1,5 @@
 import type { EventTail } from "@toolyard/events";
-import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { LogsFrom, ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 import { badInput, notFound, type Caller, type Logger, type ShareChange, type ToolShares } from "@toolyard/service-kit";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
@@ -23,7 +23,7 @@ export interface LogService {
     deployment: Deployment,
     options: { last: number; replicaId: string | null },
   ): Promise<ArchivedLine[]>;
-  /** New lines of all its replicas, also of those that start later. */
+  /** New lines of all its replicas, and all of those that start later. */
   follow(caller: Caller, reference: string): Promise<AsyncIterableIterator<ArchivedLine>>;
   /** For another host, which has seen to who asks: `last` of this host alone. */
   lastHere(
@@ -31,8 +31,8 @@ export interface LogService {
     deploymentId: string,
     options: { last: number; replicaId: string | null },
   ): Promise<ArchivedLine[]>;
-  /** Likewise `follow`. */
-  followHere(caller: Caller, deploymentId: string): Promise<AsyncIterableIterator<ArchivedLine>>;
+  /** Likewise `follow`; of the replicas that are there now, too, all that they have printed, with "START". */
+  followHere(caller: Caller, deploymentId: string, from: LogsFrom): Promise<AsyncIterableIterator<ArchivedLine>>;
 }
 
 /** As in "You may not …". */
@@ -100,10 +100,10 @@ export function createLogService(options: {
       const deployment = await deploymentFor(caller, deploymentId);
       return lastOf(deployment, await store.replicasOf([deploymentId]), wanted);
     },
-    async followHere(caller, deploymentId) {
+    async followHere(caller, deploymentId, from) {
       const deployment = await deploymentFor(caller, deploymentId);
       const runtime = runtimes.get(deployment.runtime) ?? null;
-      return createLogMerge({ deployment, runtime, hostId, otherHosts: null, store, secrets, eventTail, logger });
+      return createLogMerge({ deployment, runtime, hostId, otherHosts: null, store, secrets, eventTail, logger, from });
     },
     async follow(caller, reference) {
       caller.require("deployment:inspect", undefined, LOGS);
