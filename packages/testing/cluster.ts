@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { openWayTo, type WayToServer } from "./way-to-server.ts";
 
 const run = promisify(execFile);
 const kubeconfig = process.env["TEST_KUBECONFIG"] ?? "";
@@ -32,6 +33,15 @@ export interface ClusterNamespace {
 interface ClusterObject {
   kind: string;
   metadata: { name: string; uid: string; labels?: Record<string, string> };
+}
+
+/** A port of this machine before the cluster's, which can be cut. */
+export async function openWayToCluster({
+  endpoint,
+}: ClusterNamespace["credentials"]): Promise<WayToServer & { endpoint: string }> {
+  const { hostname, port } = new URL(endpoint);
+  const way = await openWayTo({ host: hostname, port: Number(port) });
+  return { ...way, endpoint: `https://${way.host}` };
 }
 
 export async function openClusterNamespace(): Promise<ClusterNamespace> {

@@ -15,11 +15,21 @@ export interface WayToServer {
   resume(): void;
 }
 
-/** A way of its own to a server, open at first. */
+/** As `openWayTo`, for as long as `run` takes. */
 export async function withWayTo(
   server: { host: string; port: number },
   run: (way: WayToServer) => Promise<void>,
 ): Promise<void> {
+  const way = await openWayTo(server);
+  try {
+    await run(way);
+  } finally {
+    await way.close();
+  }
+}
+
+/** A way of its own to a server, open at first. */
+export async function openWayTo(server: { host: string; port: number }): Promise<WayToServer> {
   const sockets = new Set<Socket>();
   let listener: Server | null = null;
   let port = 0;
@@ -55,25 +65,21 @@ export async function withWayTo(
     await closed;
   };
   await open();
-  try {
-    await run({
-      host: `127.0.0.1:${port}`,
-      open,
-      close,
-      refuse() {
-        listener?.close();
-        listener = null;
-      },
-      pause() {
-        paused = true;
-        for (const socket of sockets) socket.pause();
-      },
-      resume() {
-        paused = false;
-        for (const socket of sockets) socket.resume();
-      },
-    });
-  } finally {
-    await close();
-  }
+  return {
+    host: `127.0.0.1:${port}`,
+    open,
+    close,
+    refuse() {
+      listener?.close();
+      listener = null;
+    },
+    pause() {
+      paused = true;
+      for (const socket of sockets) socket.pause();
+    },
+    resume() {
+      paused = false;
+      for (const socket of sockets) socket.resume();
+    },
+  };
 }

@@ -5,7 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
-import { clusterImage, noCluster, openClusterNamespace, type ClusterNamespace } from "@toolyard/testing/cluster.ts";
+import {
+  clusterImage,
+  noCluster,
+  openClusterNamespace,
+  openWayToCluster,
+  type ClusterNamespace,
+} from "@toolyard/testing/cluster.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
 import { scaleByLoad } from "./fixtures/scaled-by-load.ts";
@@ -19,6 +25,8 @@ const SERVER = [
 ];
 /** Toolyard's own image in the cluster, in which servers on stdio run; where there is none, they are not tried. */
 const runnerImage = process.env["TEST_KUBERNETES_RUNNER_IMAGE"] || null;
+/** How long the cluster is away. `OUTAGE_SECONDS=60` for a long run. */
+const AWAY_MS = Number(process.env["OUTAGE_SECONDS"] ?? 10) * 1_000;
 const OBJECTS = "deployments,replicasets,pods,services,configmaps,secrets";
 const run = promisify(execFile);
 
@@ -26,15 +34,18 @@ describe.skipIf(noCluster !== null)(
   `replicas in a kubernetes cluster${noCluster === null ? "" : ` (skipped: ${noCluster})`}`,
   () => {
     let namespace: ClusterNamespace;
+    let way: Awaited<ReturnType<typeof openWayToCluster>>;
     let folder: string;
     let toolyard: RunningToolyard;
     beforeAll(async () => {
       namespace = await openClusterNamespace();
+      way = await openWayToCluster(namespace.credentials);
       folder = await mkdtemp(join(tmpdir(), "toolyard-kubernetes-"));
       toolyard = await start();
     });
     afterAll(async () => {
       await toolyard.stop();
+      await way.close();
       await namespace.close();
       await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     });
@@ -45,7 +56,7 @@ describe.skipIf(noCluster !== null)(
         env: {
           MCP_DEPLOYMENT_BACKEND: "process,kubernetes",
           MCP_NAMESPACE: namespace.name,
-          KUBERNETES_CLUSTER_ENDPOINT: namespace.credentials.endpoint,
+          KUBERNETES_CLUSTER_ENDPOINT: way.endpoint,
           KUBERNETES_SERVICE_ACCOUNT_TOKEN: namespace.credentials.token,
           KUBERNETES_CA_FILE: namespace.credentials.caFile,
           MCP_RUNNER_IMAGE: runnerImage ?? clusterImage,
@@ -55,7 +66,7 @@ describe.skipIf(noCluster !== null)(
       });
     const ours = (kinds: string) => namespace.objects(kinds, "app.kubernetes.io/managed-by=toolyard");
 
-    test("are deployed, called, scaled, replaced without a failed call, started again after a kill, adopted by the next Toolyard, and leave nothing", async () => {
+    test("are deployed, called, scaled, replaced without a failed call, started again after a kill, adopted by the next Toolyard, served while the cluster is away, and leave nothing", async () => {
       let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
       const ask = <Data>(query: string, variables: Record<string, unknown>) =>
         graphqlClient(toolyard.url, token).query<Data>(query, variables);
@@ -74,8 +85,13 @@ describe.skipIf(noCluster !== null)(
       const look = async (id: string) =>
         (
           await ask<{
-            deployment: { status: string; health: string; reason: string | null; replicas: { phase: string }[] };
-          }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase } } }", { id })
+            deployment: {
+              status: string;
+              health: string;
+              reason: string | null;
+              replicas: { phase: string; restarts: number }[];
+            };
+          }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase restarts } } }", { id })
         ).deployment;
       const healthy = (id: string, count: number) =>
         eventually(`${count} of ${id} serve`, async () => {
@@ -124,20 +140,21 @@ describe.skipIf(noCluster !== null)(
 
       await ask("mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 2) { id } }", { id: podded.id });
       await healthy(podded.id, 2);
-      const stopCalling = new AbortController();
-      const answers: (string | null)[] = [];
-      const calling = (async () => {
-        while (!stopCalling.signal.aborted) {
+      const callUntil = async (over: AbortSignal) => {
+        const answers: (string | null)[] = [];
+        while (!over.aborted)
           answers.push(await call("podded", "whoami").catch((error: unknown) => `failed: ${String(error)}`));
-        }
-      })();
+        expect(answers.filter((answer) => answer?.startsWith("hello from mcp-podded-") !== true)).toEqual([]);
+        return new Set(answers);
+      };
+      const stopCalling = new AbortController();
+      const calling = callUntil(stopCalling.signal);
+      calling.catch(() => undefined); // It is looked at below.
       const { deployTool: next } = await ask<Deployed>(DEPLOY, { input: { toolId: podded.toolId, replicas: 2 } });
       await healthy(next.id, 2);
       await eventually("the old one is stopped", async () => (await look(podded.id)).status === "STOPPED");
       stopCalling.abort();
-      await calling;
-      expect(answers.filter((answer) => answer?.startsWith("hello from mcp-podded-") !== true)).toEqual([]);
-      expect(new Set(answers).size).toBeGreaterThan(1);
+      expect((await calling).size).toBeGreaterThan(1);
 
       const podsOf = async (deployment: string) =>
         (await namespace.objects("pods", `toolyard.dev/deployment=${deployment}`)).map(({ metadata }) => metadata.name);
@@ -158,10 +175,26 @@ describe.skipIf(noCluster !== null)(
       await healthy(next.id, 2);
       expect((await podsOf(next.id)).toSorted()).toEqual(before);
       expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);
-      const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
-        services: Record<string, { status: string }>;
+      const isReachable = async () => {
+        const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
+          services: Record<string, { status: string }>;
+        };
+        return services["runtime:kubernetes"]?.status === "healthy";
       };
-      expect(services["runtime:kubernetes"]).toMatchObject({ status: "healthy" });
+      expect(await isReachable()).toBe(true);
+
+      const asItWas = await look(next.id);
+      await way.close();
+      const awhile = callUntil(AbortSignal.timeout(AWAY_MS));
+      awhile.catch(() => undefined); // It is looked at below.
+      await eventually("it is known that the cluster is away", async () => !(await isReachable()));
+      await awhile;
+      await way.open();
+      await eventually("the cluster is back", isReachable);
+      await healthy(next.id, 2);
+      expect(await look(next.id)).toEqual(asItWas);
+      expect(asItWas).toMatchObject({ status: "RUNNING", reason: null });
+      expect((await podsOf(next.id)).toSorted()).toEqual(before);
 
       for (const { id } of [next, direct, beside])
         await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
