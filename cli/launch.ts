@@ -22,13 +22,13 @@ type Taken<Input extends GraphLaunchInput> = Input;
 interface StartedInput {
   args: string[];
   env: Variable[];
+  writablePaths?: string[];
   options?: LaunchOptions;
 }
 
 interface ProgramInput extends StartedInput {
   command: string;
   workingDirectory?: string;
-  writablePaths?: string[];
 }
 
 export interface Variable {

@@ -27,7 +27,7 @@ const OF_COMMANDS = ["env", "secret", "cwd", "writable", "http", "options"] as c
 const kinds: Record<LaunchKind, { what: string; takes: readonly LaunchOption[] }> = {
   stdio: { what: "A command without --http", takes: [...OF_COMMANDS, "shared"] },
   http: { what: "A command with --http", takes: [...OF_COMMANDS, "path"] },
-  image: { what: "An image", takes: ["env", "secret", "port", "path", "options"] },
+  image: { what: "An image", takes: ["env", "secret", "writable", "port", "path", "options"] },
   remote: { what: "A URL", takes: ["header", "options"] },
 };
 
@@ -56,7 +56,7 @@ export const register = defineCommand({
   --header NAME           With a URL: a header, whose value comes as a secret's does, from the variable of its name (X-Key:
                           X_KEY).
   --cwd DIR               Where a command starts.
-  --writable PATH         A file or folder that a command may write to.
+  --writable PATH         A file or folder that a command may write to; of an image, a folder in it, which is empty at each start.
   --shared                One process for all sessions, instead of one for each.
   --options JSON          Time limits, probes, resources and egress, as LaunchOptionsInput of the graph has them:
                           '{"timeoutSeconds":120,"resources":{"memoryMb":512},"egress":{"allow":["api.example.com"]}}'
@@ -121,9 +121,9 @@ async function launchOf(
   ];
   if (image !== undefined) {
     const port = wholeNumber("--port", values.port);
-    return {
-      image: { image, args: rest, ...(port !== null && { port }), ...path, env: await environment(), ...options },
-    };
+    const env = await environment();
+    const writable = values.writable && { writablePaths: values.writable };
+    return { image: { image, args: rest, ...(port !== null && { port }), ...path, env, ...writable, ...options } };
   }
   const program = {
     ...absoluteCommand(argv, folder),

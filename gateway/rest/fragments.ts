@@ -15,7 +15,7 @@ const fragments: Record<string, string> = {
       options { ...LaunchOptions }
     }
     ... on HttpLaunch { command args env { name value secret } workingDirectory writablePaths path options { ...LaunchOptions } }
-    ... on ImageLaunch { image args env { name value secret } port path options { ...LaunchOptions } }
+    ... on ImageLaunch { image args env { name value secret } writablePaths port path options { ...LaunchOptions } }
     ... on RemoteLaunch { url urlSecret paths headers { name value secret } options { ...LaunchOptions } }
   }`,
   Tool: `fragment Tool on Tool {

@@ -170,13 +170,15 @@ describe("sessions", () => {
 });
 
 describe("a server that misbehaves", () => {
-  test("and exits at once is reported with its code on /healthz and to callers, its last line to who has the token", async () => {
+  test("and exits at once is reported with its code on /ready and to callers, its last line to who has the token", async () => {
     await using running = await startBridge(fixture("server", "exits"));
     await eventually("the failure", () => running.bridge.health().body.status === "failing");
-    const health = await fetch(new URL("/healthz", running.url));
+    const health = await fetch(new URL("/ready", running.url));
     expect(health.status).toBe(503);
     const reason = "the server exits at once: the server exited with code 3";
     expect(await health.json()).toMatchObject({ error: reason });
+    // It lives, and is not to be ended for its server.
+    expect((await fetch(new URL("/health", running.url))).status).toBe(200);
     const status = await fetch(new URL("/status", running.url));
     expect(await status.json()).toMatchObject({ error: reason, words: "no such key: API_KEY" });
     for (const answer of [
@@ -465,8 +467,7 @@ describe("requests that must not pass", () => {
     expect(await status(ping, { ...bearer, "mcp-session-id": "no-such" })).toBe(404);
     expect(await status(ping, { ...bearer, "mcp-protocol-version": "1999-01-01" })).toBe(400);
     expect(await status({ ...ping, params: { pad: "x".repeat(10 * 1024 * 1024) } }, bearer)).toBe(413);
-    const health = await fetch(new URL("/healthz", running.url));
-    expect(health.status).toBe(200);
+    for (const path of ["/health", "/ready"]) expect((await fetch(new URL(path, running.url))).status).toBe(200);
     expect((await fetch(new URL("/status", running.url))).status).toBe(401);
     expect(await (await fetch(new URL("/status", running.url), { headers: bearer })).json()).toMatchObject({
       sessions: 0,

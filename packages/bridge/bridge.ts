@@ -62,7 +62,7 @@ export interface BridgeOptions {
 export interface Bridge {
   /** Starts the first child and listens. Rejects with Node's error when the address is taken. The port is 0 for a socket without a port. */
   listen(): Promise<{ host: string; port: number }>;
-  /** The answer to `GET /healthz`. */
+  /** The answer to `GET /ready`. */
   health(): { ok: boolean; body: Record<string, unknown> };
   /** Takes nothing new, lets running calls finish for `drainMs`, ends everything. Resolves when no child is left. */
   close(drainMs?: number): Promise<void>;

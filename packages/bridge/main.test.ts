@@ -86,7 +86,7 @@ async function start(
 
 async function healthy(started: Started): Promise<void> {
   await eventually("a healthy bridge", async () => {
-    const response = await fetch(`http://127.0.0.1:${started.port}/healthz`).catch(() => null);
+    const response = await fetch(`http://127.0.0.1:${started.port}/ready`).catch(() => null);
     return response?.status === 200;
   });
 }

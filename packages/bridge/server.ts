@@ -15,6 +15,7 @@ import type { LineLog } from "./child/line-log.ts";
 import { Unavailable } from "./child/pool.ts";
 import { INTERFACE_PATH, type InterfaceReading } from "./interface.ts";
 import { PROBE_HEADER, probeLimitMs } from "./probe-header.ts";
+import { LIVENESS_PATH, READINESS_PATH } from "./probe-paths.ts";
 import type { Probe } from "./probe.ts";
 import { isNonce, proofOf, PROOF_PATH } from "./proof.ts";
 import type { Sessions } from "./sessions/sessions.ts";
@@ -233,9 +234,12 @@ export function createBridgeServer(options: ServerOptions): Server {
     const url = request.url ?? "";
     const end = url.indexOf("?");
     const path = end === -1 ? url : url.slice(0, end);
-    if (path === "/healthz" && (request.method === "GET" || request.method === "HEAD")) {
-      const { ok, body } = health();
-      return json(response, ok ? 200 : 503, body);
+    if (request.method === "GET" || request.method === "HEAD") {
+      if (path === LIVENESS_PATH) return void response.writeHead(200).end();
+      if (path === READINESS_PATH) {
+        const { ok, body } = health();
+        return json(response, ok ? 200 : 503, body);
+      }
     }
     if (path === PROOF_PATH && token !== null && request.method === "GET") return prove(token, url, response);
     if (request.headers.host === undefined || !policy.allowsHost(request.headers.host))

@@ -33,7 +33,7 @@ export const LAUNCH_FRAGMENT = `
     __typename
     ... on StdioLaunch { command args env { ...WholeVariable } workingDirectory writablePaths sessions maxSessions idleSeconds maxMessageBytes options { ...WholeOptions } }
     ... on HttpLaunch { command args env { ...WholeVariable } workingDirectory writablePaths path options { ...WholeOptions } }
-    ... on ImageLaunch { image args env { ...WholeVariable } port path options { ...WholeOptions } }
+    ... on ImageLaunch { image args env { ...WholeVariable } writablePaths port path options { ...WholeOptions } }
     ... on RemoteLaunch { url urlSecret paths headers { ...WholeVariable } options { ...WholeOptions } }
   }
   fragment WholeVariable on EnvVar { name value secret }

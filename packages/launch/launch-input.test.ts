@@ -17,6 +17,7 @@ function problemsOf(launch: unknown): Problem[] {
 const pathsOf = (launch: unknown) => problemsOf(launch).map(({ path }) => path);
 const stdio = (extra: object) => ({ stdio: { command: "node", ...extra } });
 const envOf = (...variables: object[]) => stdio({ env: variables });
+const image = (writablePaths: string[]) => ({ image: { image: "a", writablePaths } });
 const remote = (extra: object) => ({ remote: { url: "https://example.com/mcp", ...extra } });
 
 describe("a launch", () => {
@@ -56,6 +57,13 @@ describe("a launch", () => {
     const listed = { options: { egress: { allow: ["ok.example", "https://no.example/"] } } };
     expect(pathsOf(stdio(listed))).toEqual(["input.launch.stdio.options.egress.allow.1"]);
     expect(pathsOf(remote({ options: { egress: { allow: [] } } }))).toEqual(["input.launch.remote.options.egress"]);
+  });
+
+  test("of an image names folders that may be written to, once each; without them nothing is stored, so that digests stay", () => {
+    const paths = ["/app", "/var/cache/nginx", "/app", "/process"];
+    expect(parseInput(launchInput, image(paths))).toMatchObject({ writablePaths: [...new Set(paths)] });
+    for (const none of [image([]), { image: { image: "a" } }])
+      expect(JSON.stringify(parseInput(launchInput, none))).not.toContain("writable");
   });
 
   test.each([
@@ -116,6 +124,22 @@ describe("a launch", () => {
       "too many writable paths",
       stdio({ writablePaths: Array.from({ length: 17 }, (_, index) => `/srv/${index}`) }),
       "input.launch.stdio.writablePaths",
+    ],
+    ["a folder of an image that is relative", image(["data"]), "input.launch.image.writablePaths.0"],
+    ["all of an image", image(["/"]), "input.launch.image.writablePaths.0"],
+    ["a folder of an image that climbs", image(["/srv/../etc"]), "input.launch.image.writablePaths.0"],
+    ["a folder of an image by another spelling", image(["/data", "/data/"]), "input.launch.image.writablePaths.1"],
+    [
+      "a folder of an image with what engines take for options",
+      image(["/data:rw"]),
+      "input.launch.image.writablePaths.0",
+    ],
+    ["a folder of the kernel", image(["/proc/sys"]), "input.launch.image.writablePaths.0"],
+    ["devices", image(["/dev"]), "input.launch.image.writablePaths.0"],
+    [
+      "too many folders of an image",
+      image(Array.from({ length: 17 }, (_, index) => `/srv/${index}`)),
+      "input.launch.image.writablePaths",
     ],
     ["a relative path", { http: { command: "a", path: "mcp" } }, "input.launch.http.path"],
     ["a path that names a host", { http: { command: "a", path: "//example.com" } }, "input.launch.http.path"],

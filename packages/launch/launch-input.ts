@@ -58,16 +58,25 @@ const workingDirectory = filled(MAX_PATH)
   .refine(replacesNothing, NOT_HERE)
   .nullish()
   .transform((value) => value ?? null);
-const writablePaths = z
-  .array(
-    filled(MAX_PATH).refine(
-      (path) => isAbsolute(path) && normalize(path) === path,
-      "must be an absolute path without . and .. in it, as in /srv/notes",
-    ),
-  )
-  .max(MAX_WRITABLE_PATHS, `must have at most ${MAX_WRITABLE_PATHS} paths`)
-  .nullish()
-  .transform((value) => (value && value.length > 0 ? [...new Set(value)] : undefined));
+const writablePath = filled(MAX_PATH).refine(
+  (path) => isAbsolute(path) && normalize(path) === path,
+  "must be an absolute path without . and .. in it, as in /srv/notes",
+);
+const writable = (path: z.ZodType<string, string>) =>
+  z
+    .array(path)
+    .max(MAX_WRITABLE_PATHS, `must have at most ${MAX_WRITABLE_PATHS} paths`)
+    .nullish()
+    .transform((value) => (value && value.length > 0 ? [...new Set(value)] : undefined));
+const writablePaths = writable(writablePath);
+/** Engines and clusters take no colon there, and not every one more than ASCII. */
+const NO_FOLDER = /[^\x20-\x7e]|[:\\]|\/$/;
+const KERNELS = /^\/(?:proc|sys|dev)(?:\/|$)/;
+const foldersOfImage = writable(
+  writablePath
+    .refine((path) => !NO_FOLDER.test(path), "must be a folder of ASCII letters without : and \\, as in /var/cache")
+    .refine((path) => !KERNELS.test(path), "must not be the kernel's: /proc, /sys and /dev stay as they are"),
+);
 const urlPath = plainText(MAX_PATH).check((context) => {
   const message = problemOfPath(context.value);
   if (message !== null) context.issues.push({ code: "custom", input: context.value, message });
@@ -261,7 +270,15 @@ const stdio = z
   })
   .check(startable);
 const http = z.object({ command, args, env, workingDirectory, writablePaths, path: mcpPath, options }).check(startable);
-const container = z.object({ image, args, env, port: whole(LIMITS.image.port), path: mcpPath, options });
+const container = z.object({
+  image,
+  args,
+  env,
+  writablePaths: foldersOfImage,
+  port: whole(LIMITS.image.port),
+  path: mcpPath,
+  options,
+});
 const remote = z
   .object({
     url: remoteUrl.nullish(),

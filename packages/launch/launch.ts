@@ -65,6 +65,8 @@ const launchOf = <Var extends z.ZodType>(variable: Var) => {
       kind: z.literal("image"),
       image: z.string().min(1),
       ...started,
+      /** Of the container, besides /tmp: folders that are empty at each start. */
+      writablePaths: z.array(z.string()).default([]),
       ...numbers(LIMITS.image),
       path: path.default(DEFAULT_MCP_PATH),
       ...common,

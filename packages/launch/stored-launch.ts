@@ -48,6 +48,8 @@ interface ImageLaunch<Var = Variable> extends Common {
   image: string;
   args: string[];
   env: Var[];
+  /** Left out where there are none. */
+  writablePaths?: string[] | undefined;
   port: number;
   path: string;
 }

@@ -90,7 +90,7 @@ export async function openDockerHarness(options: Partial<DockerRuntimeOptions> =
     deploymentId: "some-deployment",
     userId: "some-user",
     name,
-    launch: { kind: "image", image: of, args, env: {}, port: 3_000 },
+    launch: { kind: "image", image: of, args, env: {}, writablePaths: [], port: 3_000 },
     host: "127.0.0.1",
     port: null,
     token: "a-secret-token",

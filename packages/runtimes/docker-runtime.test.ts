@@ -71,7 +71,8 @@ describe.skipIf(noContainers !== null)(engineTests, () => {
   test("a replica has its environment and limits, no powers, a read-only root and a /tmp, and is published on loopback only", async () => {
     const spec = harness.image("confined", SERVES);
     const resources = { cpus: 0.5, memoryMb: 200, processes: 40, diskMb: 16 };
-    const launch = { ...spec.launch, env: { GREETING: "hello there=you" } } as ReplicaSpec["launch"];
+    const env = { GREETING: "hello there=you" };
+    const launch = { ...spec.launch, env, writablePaths: ["/opt/notes"] } as ReplicaSpec["launch"];
     const handle = await harness.runtime.start({ ...spec, launch, resources });
     const { Config, NetworkSettings } = await look(handle);
     expect(NetworkSettings.Ports["3000/tcp"]).toMatchObject([{ HostIp: "127.0.0.1" }]);
@@ -88,7 +89,9 @@ describe.skipIf(noContainers !== null)(engineTests, () => {
     expect(status).toMatch(/^CapBnd:\t0+$/m);
     expect(status).toMatch(/^NoNewPrivs:\t1$/m);
     expect(await ask("/write?of=/here")).toEqual({ error: "EROFS" });
-    expect(await ask("/write?of=/tmp/here")).toBe("written");
+    expect(await ask("/write?of=/opt/here")).toEqual({ error: "EROFS" });
+    for (const folder of ["/tmp", "/opt/notes"]) expect(await ask(`/write?of=${folder}/here`)).toBe("written");
+    expect(await ask("/read?of=/proc/mounts")).toMatch(/ \/opt\/notes tmpfs .*size=16384k/);
     const limit = async (...files: string[]) => {
       for (const file of files) {
         const read = await ask(`/read?of=/sys/fs/cgroup/${file}`);

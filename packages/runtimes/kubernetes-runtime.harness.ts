@@ -77,7 +77,7 @@ export async function openKubernetesHarness(
     deploymentId: "some-deployment",
     userId: "some-user",
     name,
-    launch: { kind: "image", image: of, args, env: {}, port: 3_000 },
+    launch: { kind: "image", image: of, args, env: {}, writablePaths: [], port: 3_000 },
     host: "127.0.0.1",
     port: null,
     token: "a-secret-token",

@@ -1,10 +1,8 @@
-import { once } from "node:events";
 import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream";
-import { noCluster, openClusterNamespace } from "@toolyard/testing/cluster.ts";
+import { DEFAULT_OPTIONS } from "@toolyard/launch/launch.ts";
+import { noCluster, openClusterNamespace, openWayToCluster } from "@toolyard/testing/cluster.ts";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { stopAll } from "./fixtures/stop-all.ts";
 import {
@@ -16,33 +14,6 @@ import {
 } from "./kubernetes-runtime.harness.ts";
 import type { KubernetesRuntimeOptions } from "./kubernetes/kubernetes-runtime.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
-
-/** A port of this machine before the cluster's, which can be cut. */
-async function openRelay(endpoint: string) {
-  const { hostname, port } = new URL(endpoint);
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    const target = connect(Number(port), hostname);
-    for (const each of [socket, target]) sockets.add(each.once("close", () => sockets.delete(each)));
-    pipeline(socket, target, socket, () => undefined);
-  });
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const at = (server.address() as AddressInfo).port;
-  const cut = async (): Promise<void> => {
-    const closed = once(server, "close");
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  };
-  return {
-    endpoint: `https://127.0.0.1:${at}`,
-    cut,
-    open: () => once(server.listen(at, "127.0.0.1"), "listening"),
-    async close() {
-      if (server.listening) await cut();
-    },
-  };
-}
 
 describe.skipIf(noCluster !== null)(clusterTests, () => {
   const namespace = useNamespace();
@@ -82,7 +53,8 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
 
   test("a replica has its environment and limits, no powers, no token of the cluster, a read-only root and a /tmp", async () => {
     const spec = harness.image("confined", SERVES);
-    const launch = { ...spec.launch, env: { GREETING: "hello $(PORT)", KEY: "a-secret" } } as ReplicaSpec["launch"];
+    const env = { GREETING: "hello $(PORT)", KEY: "a-secret" };
+    const launch = { ...spec.launch, env, writablePaths: ["/opt/notes"] } as ReplicaSpec["launch"];
     const resources = { cpus: 0.5, memoryMb: 200, processes: null, diskMb: 16 };
     const handle = await harness.runtime.start({ ...spec, launch, secrets: ["a-secret"], resources });
     const ask = (question: string) => harness.ask(handle, question);
@@ -94,7 +66,8 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     expect(status).toMatch(/^NoNewPrivs:\t1$/m);
     expect(status).toMatch(/^Seccomp:\t2$/m);
     expect(await ask("/write?of=/here")).toEqual({ error: "EROFS" });
-    expect(await ask("/write?of=/tmp/here")).toBe("written");
+    expect(await ask("/write?of=/opt/here")).toEqual({ error: "EROFS" });
+    for (const folder of ["/tmp", "/opt/notes"]) expect(await ask(`/write?of=${folder}/here`)).toBe("written");
     expect(await ask("/list?of=/var/run/secrets/kubernetes.io")).toEqual({ error: "ENOENT" });
     const limit = async (...files: string[]) => {
       for (const file of files) {
@@ -143,6 +116,25 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     expect(await next.inspect(killed)).toMatchObject({ alive: false, signal: "SIGKILL" });
     for (const handle of [killed, deleted]) await next.forget(handle);
     expect(await harness.namespace.objects("all,configmaps,secrets", own)).toEqual([]);
+  });
+
+  test("a server that takes no more connections is ended by Kubernetes' own probe, which is said", async () => {
+    const health = { ...DEFAULT_OPTIONS.health, intervalSeconds: 1, timeoutSeconds: 1, failureThreshold: 1 };
+    const options = { ...DEFAULT_OPTIONS, timeoutSeconds: 1, health };
+    const told = new Promise((tell) => void harness.runtime.onExit(tell));
+    const handle = await harness.runtime.start({ ...harness.image("deaf", SERVES), options });
+    await harness.ask(handle, "/directory");
+    await fetch(`${handle.endpoint.url}/deafen`).catch(() => null); // Its connection may be closed before the answer.
+    expect(await told).toEqual(handle);
+    const why = expect.stringMatching(
+      /^Kubernetes ended it, since it did not answer\. Liveness probe failed: .*refused\.$/,
+    );
+    expect(await harness.runtime.inspect(handle)).toMatchObject({ alive: false, signal: "SIGTERM", why });
+    // As kept in the cluster, for the next control plane.
+    const its = `toolyard.dev/replica=${String(handle.identity["replicaId"])}`;
+    await expect.poll(() => harness.namespace.objects("pods", its)).toEqual([]);
+    await harness.runtime.close();
+    expect(await open({}).inspect(handle)).toMatchObject({ signal: "SIGTERM", why });
   });
 
   test("what a server prints as it ends is kept until it is forgotten", async () => {
@@ -253,9 +245,9 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
 
   test("while the cluster is away all says so and replicas serve; who ended meanwhile is told when it is back", async () => {
     const { credentials } = harness.namespace;
-    const relay = await openRelay(credentials.endpoint);
-    onTestFinished(() => relay.close());
-    const runtime = open({ credentials: { kind: "token", ...credentials, endpoint: relay.endpoint } });
+    const way = await openWayToCluster(credentials);
+    onTestFinished(() => way.close());
+    const runtime = open({ credentials: { kind: "token", ...credentials, endpoint: way.endpoint } });
     const [serving, ending, removed] = await Promise.all(
       ["serving", "ending", "removed"].map((name) => runtime.start(harness.image(name, SERVES))),
     );
@@ -264,7 +256,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     runtime.onExit(({ name }) => told.push(name));
     expect(await runtime.problem?.()).toBeNull();
 
-    await relay.cut();
+    await way.close();
     const away = { code: "UPSTREAM_UNAVAILABLE" };
     expect(await runtime.problem?.()).toMatch(/^The cluster does not answer \(\w+\)\.$/);
     await expect.poll(() => runtime.list().catch((error: unknown) => error)).toMatchObject(away);
@@ -277,7 +269,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     await harness.namespace.kubectl("delete", "deployments", "-l", its);
     expect(told).toEqual([]);
 
-    await relay.open();
+    await way.open();
     await expect.poll(() => told.toSorted()).toEqual(["ending", "removed"]);
     await livesOn(runtime, serving);
   });

@@ -165,7 +165,14 @@ describe("launches", () => {
 
   test("an image launch is refused", async () => {
     const { runtime, fixture } = await open();
-    const launch: ReplicaLaunch = { kind: "image", image: "some/image", args: [], env: {}, port: 80 };
+    const launch: ReplicaLaunch = {
+      kind: "image",
+      image: "some/image",
+      args: [],
+      env: {},
+      writablePaths: [],
+      port: 80,
+    };
     const start = runtime.start({ ...(await fixture("image", "")), launch });
     await expect(start).rejects.toMatchObject({ code: "BAD_USER_INPUT", message: expect.stringMatching(/image/) });
   });

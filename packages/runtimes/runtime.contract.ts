@@ -68,7 +68,7 @@ export function remoteContract(name: string, open: () => Runtime): void {
     });
 
     test("refuses what it would have to start", async () => {
-      const launch = { kind: "image" as const, image: "image", args: [], env: {}, port: 80 };
+      const launch = { kind: "image" as const, image: "image", args: [], env: {}, writablePaths: [], port: 80 };
       await expect(open().start({ ...spec, launch })).rejects.toMatchObject({ code: "BAD_USER_INPUT" });
     });
   });

@@ -122,6 +122,7 @@ export function createResolvers(options: {
     },
     StdioLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
     HttpLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
+    ImageLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
 
     Template: {
       __resolveReference: ({ id }, { templates, caller }) => templates.find(caller, id),

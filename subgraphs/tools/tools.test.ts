@@ -40,7 +40,7 @@ async function update(id: string, change: Record<string, unknown>, caller: Calle
 const LAUNCH = `launch { __typename
   ... on StdioLaunch { command args workingDirectory sessions env { name value secret } options { timeoutSeconds maxConcurrentCalls enforceApproval resources { cpus memoryMb } health { livenessPath startTimeoutSeconds intervalSeconds timeoutSeconds failureThreshold successThreshold } } }
   ... on HttpLaunch { path httpEnv: env { name value secret } }
-  ... on ImageLaunch { image port }
+  ... on ImageLaunch { image port writablePaths }
   ... on RemoteLaunch { url headers { name value secret } } }`;
 
 describe("registering a tool", () => {
@@ -98,6 +98,7 @@ describe("registering a tool", () => {
     const launches = [
       { http: { command: "node", args: ["/srv/http.js"], path: "/api/mcp" } },
       { image: { image: "ghcr.io/owner/name:1.2@sha256:" + "a".repeat(64), port: 8080 } },
+      { image: { image: "ghcr.io/owner/name:1.2", writablePaths: ["/var/cache"] } },
       { remote: { url: "https://example.com/mcp?x=1", headers: [{ name: "X-Team", value: "blue" }] } },
     ];
     const shown = [];
@@ -113,7 +114,8 @@ describe("registering a tool", () => {
     }
     expect(shown).toMatchObject([
       { __typename: "HttpLaunch", path: "/api/mcp" },
-      { __typename: "ImageLaunch", port: 8080 },
+      { __typename: "ImageLaunch", port: 8080, writablePaths: [] },
+      { __typename: "ImageLaunch", writablePaths: ["/var/cache"] },
       { __typename: "RemoteLaunch", headers: [{ name: "X-Team", value: "blue", secret: false }] },
     ]);
   });

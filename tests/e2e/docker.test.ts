@@ -83,14 +83,14 @@ describe.skipIf(noContainers !== null)(
 
       await command("register", "beside", "--json", "--", process.execPath, sampleServerEntry(), "stdio");
       const beside = await command("deploy", "beside", "--json", "--no-wait");
-      const image = ["--image", IMAGE, "--port", "8080", "--secret", "GREETING"];
+      const image = ["--image", IMAGE, "--port", "8080", "--secret", "GREETING", "--writable", "/var/notes"];
       const options = ["--options", JSON.stringify({ resources: { memoryMb: 128 } })];
       await command("register", "contained", "--json", ...image, ...options, "--", "node", "/server.mjs");
       const contained = await command("deploy", "contained", "--json", "--runtime", "docker");
       expect([contained.runtime, contained.status, beside.runtime]).toEqual(["DOCKER", "RUNNING", "PROCESS"]);
       const [first] = await containers();
       expect(await engine.ask("GET", `/containers/${first?.Id}/json`)).toMatchObject({
-        HostConfig: { Memory: 128 * 1_048_576 },
+        HostConfig: { Memory: 128 * 1_048_576, Tmpfs: { "/var/notes": expect.stringContaining("mode=1777") } },
       });
       await healthy(contained.id, 1);
       await healthy(beside.id, 1);
@@ -122,7 +122,17 @@ describe.skipIf(noContainers !== null)(
       expect(services["runtime:docker"]).toMatchObject({ status: "healthy" });
 
       const [one] = await containers();
-      for (const { id } of [contained, beside])
+      const writes = ["node", "--eval", 'require("node:fs").writeFileSync("/cache", "")'];
+      await command("register", "wrong", "--json", "--image", IMAGE, "--", ...writes);
+      const wrong = await command("deploy", "wrong", "--json", "--no-wait");
+      await eventually("what would help it is said", async () => {
+        const { deployment } = await ask<{ deployment: { reason: string | null } }>(
+          "query ($id: ID!) { deployment(id: $id) { reason } }",
+          { id: wrong.id },
+        );
+        return deployment.reason?.includes("writablePaths");
+      });
+      for (const { id } of [contained, beside, wrong])
         await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
       await eventually("no container is left", async () => (await containers()).length === 0);
       const filters = encodeURIComponent(

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { ReplicaLaunch, ReplicaSpec } from "../runtime.ts";
 import { containerLaunch } from "./container-launch.ts";
+import { TRUST_FOLDER } from "./passed-on.ts";
 
 const program = { command: "server", args: ["--fast"], env: { KEY: "v" }, workingDirectory: "/srv", writablePaths: [] };
 const stdio: ReplicaLaunch = {
@@ -14,6 +15,14 @@ const stdio: ReplicaLaunch = {
   maxMessageBytes: null,
 };
 const http: ReplicaLaunch = { ...program, kind: "http" };
+const image = (writablePaths: string[]): ReplicaLaunch => ({
+  kind: "image",
+  image: "weather:1",
+  args: [],
+  env: {},
+  writablePaths,
+  port: 3_000,
+});
 const specOf = (launch: ReplicaLaunch): ReplicaSpec => ({
   replicaId: "replica",
   deploymentId: "deployment",
@@ -54,9 +63,17 @@ test("a command that speaks HTTP is the container's own", () => {
   });
 });
 
+test("an image may write to the folders that its launch names, and to /tmp anyway", () => {
+  const paths = ["/app", "/etc", "/tmp", `${TRUST_FOLDER}-of-its-own`];
+  const { writablePaths } = containerLaunch(specOf(image(paths)), null);
+  expect(writablePaths).toEqual(paths.filter((path) => path !== "/tmp"));
+});
+
 test.each<[string, ReplicaLaunch, string | null]>([
   ["a command without an image to run it in", stdio, null],
   ["folders of the host", { ...http, writablePaths: ["/srv/notes"] }, "runner:1"],
+  ["to write to Toolyard's certificates", image([TRUST_FOLDER]), null],
+  ["to write below them", image([`${TRUST_FOLDER}/more`]), null],
   ["what others run", { kind: "remote", url: "https://mcp.example.com" }, "runner:1"],
 ])("%s is refused", (_, launch, runner) => {
   expect(() => containerLaunch(specOf(launch), runner)).toThrow(expect.objectContaining({ code: "BAD_USER_INPUT" }));

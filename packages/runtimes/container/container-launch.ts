@@ -3,6 +3,7 @@ import { HANDOVER_VARIABLE, type Handover } from "@toolyard/bridge/child/handove
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { bridgeLaunch } from "../bridge-launch.ts";
 import type { ReplicaSpec } from "../runtime.ts";
+import { TRUST_FOLDER } from "./passed-on.ts";
 
 /** A launch, put in terms of an image. */
 export interface ContainerLaunch {
@@ -12,6 +13,8 @@ export interface ContainerLaunch {
   args: string[];
   env: Record<string, string>;
   workingDirectory: string | null;
+  /** Besides /tmp. */
+  writablePaths: string[];
   /** Where the server listens in the container. */
   port: number;
   /** Of lines that its bridge prints: see `markOf`; null where it has none. */
@@ -41,8 +44,10 @@ export function containerLaunch(
 ): ContainerLaunch {
   const { launch } = spec;
   if (launch.kind === "image") {
-    const { image, args, env, port } = launch;
-    return { image, entrypoint: null, args, env: { ...given, ...env }, workingDirectory: null, port, logKey: null };
+    const { image, args, port } = launch;
+    const env = { ...given, ...launch.env };
+    const own = { entrypoint: null, workingDirectory: null, logKey: null };
+    return { ...own, image, args, env, port, writablePaths: foldersOf(launch.writablePaths) };
   }
   if (launch.kind === "remote" || runnerImage === null)
     throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no container.`);
@@ -50,7 +55,7 @@ export function containerLaunch(
     throw new ToolyardError("BAD_USER_INPUT", "A container has no folders of the host: leave out writablePaths.");
   const { command, args, workingDirectory } = launch;
   const env = { ...SURROUNDINGS, ...given, ...launch.env };
-  const common = { image: runnerImage, workingDirectory, port: PORT };
+  const common = { image: runnerImage, workingDirectory, writablePaths: [], port: PORT };
   if (launch.kind === "http") return { ...common, entrypoint: [command], args, env, logKey: null };
   const logKey = randomBytes(32).toString("base64url");
   const bridge = bridgeLaunch(launch, spec.resources, {
@@ -78,4 +83,11 @@ export function containerLaunch(
     env: { [HANDOVER_VARIABLE]: JSON.stringify(handover) },
     logKey,
   };
+}
+
+function foldersOf(writablePaths: readonly string[]): string[] {
+  const taken = writablePaths.find((path) => `${path}/`.startsWith(`${TRUST_FOLDER}/`));
+  if (taken !== undefined)
+    throw new ToolyardError("BAD_USER_INPUT", `Nothing can be writable at ${taken} (writablePaths): it is Toolyard's.`);
+  return writablePaths.filter((path) => path !== "/tmp");
 }

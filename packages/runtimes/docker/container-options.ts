@@ -86,8 +86,10 @@ export async function containerOptions(
       ...CONFINED,
       NetworkMode: own.network,
       ...(!own.isHeld && { PortBindings: await publishedAt(spec.host, launch.port) }),
-      // A volume has no limit: in place of those that the image declares there is as much room as in /tmp.
-      Tmpfs: Object.fromEntries(["/tmp", ...volumes].map((path) => [path, `${OPTIONS_OF_TMP},size=${diskMb}m`])),
+      // A volume has no limit: in place of those that the image declares there is as much room as in /tmp, as in folders that the launch names.
+      Tmpfs: Object.fromEntries(
+        ["/tmp", ...volumes, ...launch.writablePaths].map((path) => [path, `${OPTIONS_OF_TMP},size=${diskMb}m`]),
+      ),
       ...(own.trustFrom !== null && { VolumesFrom: [`${own.trustFrom}:ro`] }),
       Memory: memoryMb * MEBIBYTE,
       // As much as `Memory`: no swap.

@@ -15,7 +15,7 @@ const spec: ReplicaSpec = {
   deploymentId: "deployment",
   userId: "user",
   name: "weather-1",
-  launch: { kind: "image", image: "weather:1", args: [], env: {}, port: 80 },
+  launch: { kind: "image", image: "weather:1", args: [], env: {}, writablePaths: [], port: 80 },
   host: "127.0.0.1",
   port: null,
   token: "token",

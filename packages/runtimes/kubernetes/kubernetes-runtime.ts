@@ -9,7 +9,7 @@ import { claimFolder } from "../process/ownership.ts";
 import { proxyVariables } from "../egress/replica-side.ts";
 import { joined } from "../joined.ts";
 import { oneStart } from "../one-start.ts";
-import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
+import type { ReplicaHandle, ReplicaSpec, Runtime } from "../runtime.ts";
 import { ClusterRefusal, createCluster, type ClusterCredentials } from "./cluster.ts";
 import { CANNOT_HOLD, createEgressWatch, isAvailable, requireClosed, runningPod } from "./egress.ts";
 import { egressName, PROXY_URL } from "./egress-manifests.ts";
@@ -22,8 +22,10 @@ import {
   ownLabels,
   type PodPlacement,
 } from "./manifests.ts";
+import { toKnownReplica, type KnownReplica } from "./known-replica.ts";
 import { mirrorOf } from "./mirror.ts";
 import { createObjects, endedOf, startFailure } from "./objects.ts";
+import { explainedEnd } from "./pod-events.ts";
 import { createPodLogs } from "./pod-logs.ts";
 import { NOTHING_YET, stateOf, timeOf, whyNoPod, type PodState, type ReplicaEnd } from "./pod-state.ts";
 import { createWaiting } from "./waiting.ts";
@@ -57,24 +59,6 @@ export interface KubernetesRuntimeOptions {
   now?: () => number;
 }
 
-/** A replica: a Deployment of one pod. */
-interface Known {
-  uid: string;
-  /** Of its objects. */
-  name: string;
-  handle: ReplicaHandle;
-  replicaId: string;
-  deploymentId: string;
-  logKey: string | null;
-  /** Which pod, and which run of its container, is the replica's. */
-  run: { uid: string; pod: string; restarts: number } | null;
-  end: ReplicaEnd | null;
-  /** Its end is nothing to tell. */
-  stopping: boolean;
-  /** What it printed last, since it ended. */
-  output: Promise<ReplicaLogLine[]> | null;
-}
-
 /** One that another process of this Toolyard may still be making. */
 const HALF_MADE_MS = 600_000;
 
@@ -95,7 +79,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   const refused = createEgressWatch({ podLogs, logger, now });
 
   /** By the Deployment's uid. */
-  const known = new Map<string, Known>();
+  const known = new Map<string, KnownReplica>();
   /** Deployments that this process has made: their first run is the replica's, else the one that was found. */
   const made = new Set<string>();
   const starts = new Map<string, Promise<ReplicaHandle>>();
@@ -136,27 +120,9 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   const podsOf = (name: string): V1Pod[] =>
     pods.all().filter(({ metadata }) => metadata?.labels?.[LABELS.instance] === name);
 
-  function enter({ metadata }: V1Deployment): Known {
-    const { uid = "", name = "", labels = {}, annotations = {} } = metadata ?? {};
-    const replicaId = labels[LABELS.replica] ?? "";
-    const entry: Known = {
-      uid,
-      name,
-      handle: {
-        runtime: "KUBERNETES",
-        name: annotations[ANNOTATIONS.name] ?? "",
-        identity: { owner: ownerId, uid, replicaId },
-        endpoint: { url: annotations[ANNOTATIONS.endpoint] ?? "", owner: null },
-      },
-      replicaId,
-      deploymentId: labels[LABELS.deployment] ?? "",
-      logKey: annotations[ANNOTATIONS.logKey] ?? null,
-      run: null,
-      end: null,
-      stopping: false,
-      output: null,
-    };
-    known.set(uid, entry);
+  function enter(deployment: V1Deployment): KnownReplica {
+    const entry = toKnownReplica(ownerId, deployment);
+    known.set(entry.uid, entry);
     return entry;
   }
 
@@ -190,7 +156,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
         podOf: () => runningPod(podsOf(egressName(entry.name))),
       });
     const state = stateOf(pod, entry.run.restarts);
-    if (state.phase === "ENDED") finish(entry, { end: state.end, previous: state.previous });
+    if (state.phase === "ENDED") finish(entry, state);
   }
 
   function lost({ metadata }: V1Deployment): void {
@@ -201,22 +167,29 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   }
 
   /** The replica has ended, by itself or by others. Its pod is taken away before Kubernetes starts it again and again. */
-  function finish(entry: Known, found: { end: ReplicaEnd; previous?: boolean; isRecorded?: boolean }): void {
-    const { end, previous = false, isRecorded = false } = found;
+  function finish(
+    entry: KnownReplica,
+    found: { end: ReplicaEnd; previous?: boolean; probedSince?: number | null; isRecorded?: boolean },
+  ): void {
+    const { end, previous = false, probedSince: since = null, isRecorded = false } = found;
     entry.end = end;
+    if (since !== null && entry.run !== null)
+      entry.explained = explainedEnd({ cluster, logger }, { uid: entry.run.uid, since }, end).then((whole) => {
+        entry.end = whole;
+      });
     refused.unwatch(entry.uid);
     entry.output =
       entry.run === null ? Promise.resolve([]) : podLogs.kept({ pod: entry.run.pod, logKey: entry.logKey, previous });
     if (!isRecorded)
-      void entry.output
-        .then(() => objects.retire(entry, { at: now(), end }))
+      void Promise.all([entry.output, entry.explained])
+        .then(() => objects.retire(entry, { at: now(), end: entry.end ?? end }))
         .catch((error: unknown) =>
           logger.warn({ err: error, replica: entry.handle.name }, "the end of a pod's replica could not be recorded"),
         );
     if (!starts.has(entry.handle.name)) tell(entry);
   }
 
-  function tell({ handle, deploymentId, stopping }: Known): void {
+  function tell({ handle, deploymentId, stopping }: KnownReplica): void {
     if (!stopping) for (const listener of listeners) listener(handle, deploymentId);
   }
 
@@ -268,7 +241,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   }
 
   async function untilItRuns(
-    entry: Known,
+    entry: KnownReplica,
     signal: AbortSignal | undefined,
     progress: (reason: string) => void,
   ): Promise<void> {
@@ -295,7 +268,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     return untilStarted(look, "The forward proxy of its egress list did not start", signal, telling);
   }
 
-  function stateNow({ name, run }: Known): PodState {
+  function stateNow({ name, run }: KnownReplica): PodState {
     const pod = podsOf(name).find(({ metadata }) => metadata?.uid === run?.uid);
     if (pod && run) return stateOf(pod, run.restarts);
     const deployment = deployments.get(name);
@@ -371,7 +344,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     }
   }
 
-  const runOf = ({ logKey }: Known, { pod }: { pod: string }) => ({ pod, logKey, previous: false });
+  const runOf = ({ logKey }: KnownReplica, { pod }: { pod: string }) => ({ pod, logKey, previous: false });
 
   function runsBefore(uid: string, { status }: V1Pod): number {
     const [container] = status?.containerStatuses ?? [];
@@ -442,6 +415,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       await fresh();
       const entry = known.get(uidOf(handle));
       if (!entry) return NOBODY_KNOWS;
+      await entry.explained;
       if (entry.end !== null) return entry.end;
       const state = stateNow(entry);
       const startedAt =

@@ -5,7 +5,7 @@ import { containerLaunch } from "../container/container-launch.ts";
 import type { ReplicaLaunch, ReplicaSpec } from "../runtime.ts";
 import { manifestsOf, objectName, type PodPlacement } from "./manifests.ts";
 
-const image: ReplicaLaunch = { kind: "image", image: "weather:1", args: [], env: {}, port: 3_000 };
+const image: ReplicaLaunch = { kind: "image", image: "weather:1", args: [], env: {}, writablePaths: [], port: 3_000 };
 const stdio: ReplicaLaunch = {
   kind: "stdio",
   command: "server",
@@ -118,22 +118,37 @@ test("pods are placed where the operator says", () => {
   });
 });
 
+test("an image has the folders that its launch names, each with as much room as /tmp", () => {
+  const resources = { cpus: null, memoryMb: null, processes: null, diskMb: 64 };
+  const { pod, container } = made({ launch: { ...image, writablePaths: ["/app", "/var/cache"] }, resources });
+  expect(container?.volumeMounts?.map(({ mountPath }) => mountPath)).toEqual(["/tmp", "/app", "/var/cache"]);
+  expect(pod?.volumes?.map(({ name }) => name)).toEqual(container?.volumeMounts?.map(({ name }) => name));
+  for (const { emptyDir } of pod?.volumes ?? []) expect(emptyDir).toEqual({ sizeLimit: "64Mi" });
+});
+
 test("Kubernetes probes the launch's paths, later than Toolyard would give the server up; a path with keys is not told", () => {
-  const health = { ...DEFAULT_OPTIONS.health, livenessPath: "/health", readinessPath: "/ready" };
+  const health = { ...DEFAULT_OPTIONS.health, livenessPath: "/live", readinessPath: "/up" };
   const options: LaunchOptions = { ...DEFAULT_OPTIONS, health };
-  const { container } = made({ options });
-  expect(container).toMatchObject({
-    startupProbe: { httpGet: { path: "/health", port: 3_000 }, periodSeconds: 1, failureThreshold: 69 },
-    livenessProbe: { httpGet: { path: "/health" }, periodSeconds: 10, timeoutSeconds: 30, failureThreshold: 12 },
-    readinessProbe: { httpGet: { path: "/ready" }, failureThreshold: 3, successThreshold: 1 },
+  expect(made({ options }).container).toMatchObject({
+    startupProbe: { httpGet: { path: "/live", port: 3_000 }, periodSeconds: 1, failureThreshold: 69 },
+    livenessProbe: { httpGet: { path: "/live" }, periodSeconds: 10, timeoutSeconds: 30, failureThreshold: 12 },
+    readinessProbe: { httpGet: { path: "/up" }, failureThreshold: 3, successThreshold: 1 },
   });
-  expect(made({ options: DEFAULT_OPTIONS }).container).not.toHaveProperty("livenessProbe");
-  const keyed = { ...options, health: { ...health, livenessPath: "/health?key=1", readinessPath: null } };
+  const keyed = { ...options, health: { ...health, livenessPath: "/live?key=1", readinessPath: null } };
   expect(text(made({ options: keyed }).container)).not.toContain("key=1");
-  // Of a bridge, which goes on when its server does not.
-  const bridge = made({ launch: stdio, options }).container;
-  expect(bridge).toMatchObject({ readinessProbe: { httpGet: { path: "/healthz" } } });
-  expect(bridge).not.toHaveProperty("livenessProbe");
+  // Without a path, whether it takes connections.
+  for (const container of [made({ options: DEFAULT_OPTIONS }).container, made({ options: keyed }).container])
+    expect(container).toMatchObject({
+      startupProbe: { tcpSocket: { port: 3_000 }, failureThreshold: 69 },
+      livenessProbe: { tcpSocket: { port: 3_000 }, failureThreshold: 12 },
+      readinessProbe: { tcpSocket: { port: 3_000 }, failureThreshold: 3 },
+    });
+  // A bridge lives also where its server does not, whatever paths its launch names.
+  expect(made({ launch: stdio, options }).container).toMatchObject({
+    startupProbe: { httpGet: { path: "/health", port: 8_080 } },
+    livenessProbe: { httpGet: { path: "/health" }, failureThreshold: 12 },
+    readinessProbe: { httpGet: { path: "/ready" } },
+  });
 });
 
 test("objects have names that Kubernetes takes, each replica others", () => {

@@ -5,11 +5,9 @@ import type {
   V1Deployment,
   V1EnvVar,
   V1PodSecurityContext,
-  V1Probe,
   V1Secret,
   V1Service,
 } from "@kubernetes/client-node";
-import type { LaunchOptions } from "@toolyard/launch/launch.ts";
 import type { ContainerLaunch } from "../container/container-launch.ts";
 import { TRUST_FOLDER } from "../container/passed-on.ts";
 import type { Trust } from "../host/trust.ts";
@@ -17,6 +15,7 @@ import { allowanceOf } from "../resources.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import { egressManifests, egressName, PROXY_HOST, type EgressManifests } from "./egress-manifests.ts";
 import { CONTAINER } from "./pod-state.ts";
+import { probesOf } from "./probes.ts";
 
 /** Where pods may run, and what they are given of the cluster. */
 export interface PodPlacement {
@@ -65,8 +64,6 @@ const HASH_LETTERS = 10;
 const DEFAULT_REQUEST = { memoryMb: 128, cpus: 0.05 };
 /** Beside what a launch may keep: the output that a node keeps of a container, 5 files of 10 MiB unless it is set up otherwise. */
 const LOGS_MB = 64;
-/** Of Kubernetes' own liveness probe, which is for when Toolyard is away: how much later than Toolyard's it gives a server up. */
-const LATER = 3;
 
 export const ownLabels = (ownerId: string): Record<string, string> => ({
   [LABELS.managedBy]: "toolyard",
@@ -132,6 +129,10 @@ export function manifestsOf(
     ...Object.keys(hidden).map((key) => ({ name: key, valueFrom: { secretKeyRef: { name, key } } })),
   ];
   const { cpus, memoryMb, diskMb } = allowanceOf(spec.resources);
+  const writable = ["/tmp", ...launch.writablePaths].map((mountPath, index) => ({
+    name: index === 0 ? "tmp" : `writable-${index}`,
+    mountPath,
+  }));
   const container: V1Container = {
     name: CONTAINER,
     image: launch.image,
@@ -158,7 +159,7 @@ export function manifestsOf(
     securityContext: CONFINED,
     ...probesOf(spec, launch),
     volumeMounts: [
-      { name: "tmp", mountPath: "/tmp" },
+      ...writable,
       ...(trust === null ? [] : [{ name: "trust", mountPath: TRUST_FOLDER, readOnly: true }]),
     ],
   };
@@ -205,7 +206,7 @@ export function manifestsOf(
             shareProcessNamespace: true,
             securityContext: confined(user),
             volumes: [
-              { name: "tmp", emptyDir: { sizeLimit: `${diskMb}Mi` } },
+              ...writable.map((volume) => ({ name: volume.name, emptyDir: { sizeLimit: `${diskMb}Mi` } })),
               ...(trust === null
                 ? []
                 : [{ name: "trust", configMap: { name, items: files.map((file) => ({ key: file, path: file })) } }]),
@@ -273,53 +274,4 @@ function secretFinder(secrets: readonly string[]): (text: string) => boolean {
     .filter((secret) => secret !== "")
     .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
   return (text) => known.some((secret) => text.includes(secret));
-}
-
-/** Kubernetes' own: readiness for people to see, and liveness for when Toolyard is away. */
-function probesOf(
-  { launch: { kind }, options }: ReplicaSpec,
-  { port }: ContainerLaunch,
-): Pick<V1Container, "livenessProbe" | "readinessProbe" | "startupProbe"> {
-  if (options === undefined) return {};
-  const [livenessPath, readinessPath] =
-    kind === "stdio" ? BRIDGE_PATHS : [options.health.livenessPath, options.health.readinessPath].map(withoutKeys);
-  const ready = readinessPath ?? livenessPath;
-  return {
-    ...(livenessPath && livenessOf(options, livenessPath, port)),
-    ...(ready && {
-      readinessProbe: {
-        ...common(options, ready, port),
-        failureThreshold: options.health.failureThreshold,
-        successThreshold: options.health.successThreshold,
-      },
-    }),
-  };
-}
-
-/** A bridge whose server does not start says so, and goes on: Toolyard decides what becomes of it. */
-const BRIDGE_PATHS = [null, "/healthz"];
-/** A path whose query may have keys is not for everybody who may read Deployments. */
-const withoutKeys = (path: string | null): string | null => (path?.includes("?") ? null : path);
-
-function livenessOf(
-  options: LaunchOptions,
-  path: string,
-  port: number,
-): { livenessProbe: V1Probe; startupProbe: V1Probe } {
-  const { failureThreshold, startTimeoutSeconds } = options.health;
-  const probe = common(options, path, port);
-  // A server that does one thing at a time does not answer while it has a call.
-  const busy = Math.ceil(options.timeoutSeconds / probe.periodSeconds);
-  return {
-    startupProbe: { ...probe, periodSeconds: 1, failureThreshold: startTimeoutSeconds + LATER * failureThreshold },
-    livenessProbe: { ...probe, failureThreshold: LATER * failureThreshold + busy },
-  };
-}
-
-function common({ health, timeoutSeconds }: LaunchOptions, path: string, port: number) {
-  return {
-    httpGet: { path, port },
-    periodSeconds: Math.round(health.intervalSeconds),
-    timeoutSeconds: Math.ceil(health.timeoutSeconds ?? timeoutSeconds),
-  };
 }

@@ -18,6 +18,7 @@ const ended = (end: object, previous = false) => ({
   phase: "ENDED",
   end: expect.objectContaining({ alive: false, ...end }),
   previous,
+  probedSince: null,
 });
 const refusedAs = (code: string, words: string) => ({
   phase: "WAITING",

@@ -13,8 +13,14 @@ export type PodState =
   /** It has not run yet. `reason`: why, in a sentence, where the cluster says so. `refusal`: it never will. */
   | { phase: "WAITING"; reason: string | null; refusal: ToolyardError | null }
   | { phase: "RUNNING"; startedAt: number }
-  /** `previous`: it is another run's turn already, and its output is that of the one before. */
-  | { phase: "ENDED"; end: ReplicaEnd; previous: boolean };
+  | {
+      phase: "ENDED";
+      end: ReplicaEnd;
+      /** It is another run's turn already, and its output is that of the one before. */
+      previous: boolean;
+      /** When the run began (epoch ms) that Kubernetes may have ended for a failed probe; null: it has not. */
+      probedSince: number | null;
+    };
 
 /** Of one about which the cluster says nothing. */
 export const NOTHING_YET = { phase: "WAITING", reason: null, refusal: null } as const;
@@ -50,8 +56,9 @@ export function stateOf(pod: V1Pod, seenRestarts = 0): PodState {
     const isBackingOff = waiting?.reason === "CrashLoopBackOff";
     return {
       phase: "ENDED",
-      end: endOf(last, cause, memoryOf(pod), isBackingOff ? (container?.restartCount ?? 0) : 0, spec),
+      end: endOf(last, cause, memoryOf(pod), isBackingOff ? (container?.restartCount ?? 0) : 0),
       previous: terminated === undefined && !isBackingOff && running !== undefined,
+      probedSince: cause === null && spec?.containers[0]?.livenessProbe ? timeOf(last.startedAt) : null,
     };
   }
   if (cause !== null && (evicted || metadata?.deletionTimestamp)) return gone(cause);
@@ -113,17 +120,12 @@ function endOf(
   cause: string | null,
   memory: string | null,
   restarts: number,
-  spec: V1Pod["spec"],
 ): ReplicaEnd {
   const { exitCode: code, signal } = exitOf(number ? 128 + number : exitCode);
-  const probed = spec?.containers[0]?.livenessProbe?.httpGet?.path;
   const times = restarts === 1 ? "once" : `${restarts} times`;
   const again = restarts === 0 ? null : `Kubernetes has started it again ${times} (CrashLoopBackOff).`;
   const why = [
     reason === "OOMKilled" ? `It ran out of memory${memory === null ? "" : `, of which it may use ${memory}`}.` : null,
-    reason === "Error" && signal === "SIGKILL" && cause === null && probed !== undefined
-      ? `Somebody killed it, or Kubernetes did since ${probed} was not answered.`
-      : null,
     cause,
     again,
   ].filter((part) => part !== null);
@@ -137,7 +139,8 @@ function endOf(
 }
 
 function gone(why: string): PodState {
-  return { phase: "ENDED", end: { alive: false, exitCode: null, signal: null, detail: null, why }, previous: false };
+  const end: ReplicaEnd = { alive: false, exitCode: null, signal: null, detail: null, why };
+  return { phase: "ENDED", end, previous: false, probedSince: null };
 }
 
 function waitingFor(reason: string | null, refusal: ToolyardError | null): PodState {
@@ -150,7 +153,7 @@ function refused(what: string, message: string | undefined): ToolyardError {
 
 const LONGEST = 500;
 
-function sentenceOf(text: string | undefined): string {
+export function sentenceOf(text: string | undefined): string {
   const words = (text ?? "").trim().replace(/\s+/g, " ").slice(0, LONGEST);
   return words === "" || /[.!?…]$/.test(words) ? words : `${words}.`;
 }

@@ -11,7 +11,7 @@ function specOf(name: string): ReplicaSpec {
     userId: "user",
     deploymentId: "deployment",
     name,
-    launch: { kind: "image", image: "image", args: [], env: {}, port: 80 },
+    launch: { kind: "image", image: "image", args: [], env: {}, writablePaths: [], port: 80 },
     host: "127.0.0.1",
     port: 8100,
     token: "token",

@@ -99,6 +99,8 @@ export type ImageLaunch = {
   args: Array<Scalars['String']['output']>;
   /** Variables that the container gets. */
   env: Array<EnvVar>;
+  /** Folders of the container that it may write to, besides /tmp and the volumes that the image declares; empty at each start. */
+  writablePaths: Array<Scalars['String']['output']>;
   /** The port it listens on in the container. */
   port: Scalars['Int']['output'];
   /** The path of its MCP endpoint. */
@@ -897,6 +899,7 @@ export type ImageLaunchResolvers<ContextType = Context, ParentType extends Resol
   image?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   args?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   env?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
+  writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   port?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   path?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;

@@ -1,5 +1,5 @@
 import type { ReplicaHandle, ReplicaLiveness, Runtime } from "@toolyard/runtimes/runtime.ts";
-import type { Replica } from "../deployment.ts";
+import type { Deployment, Replica } from "../deployment.ts";
 import { asSentence } from "../reason.ts";
 
 const LOOKED_AT = 20;
@@ -22,6 +22,20 @@ export async function lastOutput(
   const line =
     lines.findLast(({ stream }) => stream === "STDERR") ?? lines.findLast(({ stream }) => stream === "STDOUT");
   return line ? asSentence(`${LAST_LINE}${hide(line.text.trim()).slice(0, LONGEST)}`) : null;
+}
+
+const READ_ONLY = /\bEROFS\b|read-only file system/i;
+const IS_READ_ONLY = "Its image is read-only: the launch's writablePaths name folders that it may write to.";
+
+/** What may help a server that has ended, as its last lines show, in a sentence; null: they show nothing of that. */
+export async function adviceFor(
+  { launch }: Deployment,
+  runtime: Runtime,
+  handle: ReplicaHandle,
+): Promise<string | null> {
+  if (launch.kind !== "image") return null;
+  const lines = await runtime.logs(handle, LOOKED_AT);
+  return lines.some(({ text }) => READ_ONLY.test(text)) ? IS_READ_ONLY : null;
 }
 
 /** How a replica's process ended, in a sentence, as in "The server exited at once with code 1." */

@@ -4,7 +4,7 @@ import { calleeOf } from "../deploying/callee.ts";
 import { processNameOf, type AfterStop, type Deployment, type Replica } from "../deployment.ts";
 import { TOLD_WITHIN_MS } from "../busy-replicas.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
-import { describeEnd } from "./process-end.ts";
+import { adviceFor, describeEnd } from "./process-end.ts";
 import type { ReplicaChecks } from "./replica-checks.ts";
 import { currentOf, type ReplicaContext } from "./replica-context.ts";
 
@@ -53,7 +53,9 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
       if (!replica.handle) return;
       const liveness = await runtime.inspect(replica.handle);
       if (liveness.alive) return;
-      const why = { reason: describeEnd(replica, liveness, now()), words: await lastOutputOf(deployment, replica) };
+      const advice = await adviceFor(deployment, runtime, replica.handle);
+      const reason = [describeEnd(replica, liveness, now()), advice ?? []].flat().join(" ");
+      const why = { reason, words: await lastOutputOf(deployment, replica) };
       // Its children may have outlived it.
       await runtime.stop(replica.handle, 0);
       const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;

@@ -103,6 +103,8 @@ export type ImageLaunch = {
   args: Array<Scalars['String']['output']>;
   /** Variables that the container gets. */
   env: Array<EnvVar>;
+  /** Folders of the container that it may write to, besides /tmp and the volumes that the image declares; empty at each start. */
+  writablePaths: Array<Scalars['String']['output']>;
   /** The port it listens on in the container. */
   port: Scalars['Int']['output'];
   /** The path of its MCP endpoint. */
@@ -309,6 +311,11 @@ export type ImageLaunchInput = {
   args?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Its environment. */
   env?: InputMaybe<Array<EnvVarInput>>;
+  /**
+   * Folders of the container that it may write to, as `/var/cache`, besides /tmp and the volumes that the image declares; absolute, at most 16. Each is as large as /tmp and empty at each
+   * start: what the image has there is not seen.
+   */
+  writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Where it listens; also given as $PORT. 1 to 65535. */
   port?: InputMaybe<Scalars['Int']['input']>;
   /** Its MCP endpoint, or the stream of an HTTP+SSE server (2024-11-05); begins with `/`. */
@@ -1305,6 +1312,7 @@ export type ImageLaunchResolvers<ContextType = Context, ParentType extends Resol
   image?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   args?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   env?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
+  writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   port?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   path?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
