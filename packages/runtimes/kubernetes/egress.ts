@@ -27,7 +27,7 @@ export interface EgressWatch {
   unwatch(uid: string): void;
   /** Of a replica, the last lines; also after `unwatch`, until `forget`. */
   lines(uid: string): readonly ReplicaLogLine[];
-  follow(uid: string, signal: AbortSignal): AsyncGenerator<ReplicaLogLine>;
+  follow(uid: string, since: number, signal: AbortSignal): AsyncGenerator<ReplicaLogLine>;
   forget(uid: string): void;
 }
 
@@ -37,8 +37,8 @@ interface Watched {
   podOf: () => string | null;
 }
 
-export function createEgressWatch(options: { podLogs: PodLogs; logger: Logger; now: () => number }): EgressWatch {
-  const { podLogs, logger, now } = options;
+export function createEgressWatch(options: { podLogs: PodLogs; logger: Logger }): EgressWatch {
+  const { podLogs, logger } = options;
   const refusals = createRefusalCounts(logger);
   const watched = new Map<string, Watched>();
   const runOf = (pod: string) => ({ pod, logKey: null, previous: false });
@@ -74,10 +74,10 @@ export function createEgressWatch(options: { podLogs: PodLogs; logger: Logger; n
     },
     unwatch: (uid) => watched.get(uid)?.closing.abort(),
     lines: (uid) => watched.get(uid)?.lines ?? [],
-    async *follow(uid, signal) {
+    async *follow(uid, since, signal) {
       const pod = watched.get(uid)?.podOf() ?? null;
       if (pod === null) return;
-      for await (const line of podLogs.follow(runOf(pod), now(), signal)) yield* toRefusedLine(line);
+      for await (const line of podLogs.follow(runOf(pod), since, signal)) yield* toRefusedLine(line);
     },
     forget(uid) {
       watched.get(uid)?.closing.abort();

@@ -76,7 +76,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   const cluster = createCluster({ credentials: options.credentials, namespace, timeoutMs: answerTimeoutMs });
   const objects = createObjects(cluster, options.anchor);
   const podLogs = createPodLogs({ cluster, logger });
-  const refused = createEgressWatch({ podLogs, logger, now });
+  const refused = createEgressWatch({ podLogs, logger });
 
   /** By the Deployment's uid. */
   const known = new Map<string, KnownReplica>();
@@ -428,14 +428,14 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       const own = await (entry.output ?? (entry.run === null ? [] : podLogs.last(runOf(entry, entry.run), last)));
       return [...own, ...refused.lines(entry.uid)].toSorted((a, b) => a.at - b.at).slice(-last);
     },
-    async *followLogs(handle, signal) {
-      const since = now();
+    async *followLogs(handle, signal, from = "NOW") {
+      const since = from === "START" ? 0 : now();
       const entry = known.get(uidOf(handle));
       if (!entry?.run || entry.end !== null) return;
       const run = runOf(entry, entry.run);
       yield* joined(
         (ended) => podLogs.follow(run, since, ended),
-        (ended) => refused.follow(entry.uid, ended),
+        (ended) => refused.follow(entry.uid, since, ended),
         signal,
       );
     },
