@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { homedir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, isAbsolute, join, resolve } from "node:path";
 import type { LaunchInput as GraphLaunchInput } from "@toolyard/launch";
 import { isInterpreter } from "@toolyard/launch/command-line.ts";
 import { UsageError } from "./usage-error.ts";
@@ -118,7 +118,8 @@ function looksLikePath(text: string, folder: string): boolean {
 }
 
 function mustExist(path: string, given: string): string {
-  if (exists(path)) return path;
+  // One that is whole may be meant where the server runs, as in an image.
+  if (exists(path) || isAbsolute(given)) return path;
   throw new UsageError(`There is no file ${path}${given === path ? "" : ` (${given})`}.`);
 }
 

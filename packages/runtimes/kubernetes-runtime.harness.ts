@@ -56,7 +56,7 @@ export async function openKubernetesHarness(
   const dataDir = await mkdtemp(join(tmpdir(), "toolyard-kubernetes-"));
   const another = (more: Partial<KubernetesRuntimeOptions>) =>
     createKubernetesRuntime({
-      credentials: { kind: "token", ...namespace.credentials },
+      credentials: { kind: "token", ...namespace.credentials, token: () => namespace.credentials.token },
       namespace: namespace.name,
       owner: null,
       anchor: null,

@@ -2,6 +2,7 @@ import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEFAULT_OPTIONS } from "@toolyard/launch/launch.ts";
+import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { noCluster, openClusterNamespace, openWayToCluster } from "@toolyard/testing/cluster.ts";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { stopAll } from "./fixtures/stop-all.ts";
@@ -12,6 +13,7 @@ import {
   useNamespace,
   type KubernetesHarness,
 } from "./kubernetes-runtime.harness.ts";
+import { kubernetes } from "./kubernetes/index.ts";
 import type { KubernetesRuntimeOptions } from "./kubernetes/kubernetes-runtime.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
 
@@ -247,7 +249,8 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     const { credentials } = harness.namespace;
     const way = await openWayToCluster(credentials);
     onTestFinished(() => way.close());
-    const runtime = open({ credentials: { kind: "token", ...credentials, endpoint: way.endpoint } });
+    const token = () => credentials.token;
+    const runtime = open({ credentials: { kind: "token", ...credentials, token, endpoint: way.endpoint } });
     const [serving, ending, removed] = await Promise.all(
       ["serving", "ending", "removed"].map((name) => runtime.start(harness.image(name, SERVES))),
     );
@@ -295,18 +298,39 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
       );
     await write(own.credentials.token);
     const runtime = open({ credentials: { kind: "kubeconfig", files: file }, namespace: own.name });
+    const tokenFile = join(harness.dataDir, "token");
+    await writeFile(tokenFile, own.credentials.token);
+    const configured =
+      kubernetes.configure?.({
+        MCP_NAMESPACE: own.name,
+        KUBERNETES_CLUSTER_ENDPOINT: own.credentials.endpoint,
+        KUBERNETES_SERVICE_ACCOUNT_TOKEN_FILE: tokenFile,
+        KUBERNETES_CA_FILE: own.credentials.caFile,
+      }) ?? expect.fail();
+    const byToken = await configured.create({
+      dataDir: harness.dataDir,
+      env: {},
+      logger: createLogger({ level: "silent", name: "test" }),
+      hiddenPaths: [],
+      reachable: false,
+      keepEndedMs: 60_000,
+    });
+    onTestFinished(() => byToken.close());
     const handle = await runtime.start(harness.image("lasting", SERVES));
     expect(await runtime.problem?.()).toBeNull();
     // With it all of its tokens end.
     await own.kubectl("delete", "serviceaccount", "toolyard");
-    await expect.poll(() => runtime.problem?.()).toMatch(/does not accept Toolyard's credentials/);
+    for (const each of [runtime, byToken])
+      await expect.poll(() => each.problem?.()).toMatch(/does not accept Toolyard's credentials/);
     await expect(runtime.start(harness.image("late", SERVES))).rejects.toMatchObject({
       code: "UPSTREAM_UNAVAILABLE",
     });
     expect(await harness.ask(handle, "/directory")).toBeDefined();
     await own.kubectl("create", "serviceaccount", "toolyard");
-    await write((await own.kubectl("create", "token", "toolyard")).trim());
-    await expect.poll(() => runtime.problem?.()).toBeNull();
+    const renewed = (await own.kubectl("create", "token", "toolyard")).trim();
+    await write(renewed);
+    await writeFile(tokenFile, `${renewed}\n`);
+    for (const each of [runtime, byToken]) await expect.poll(() => each.problem?.()).toBeNull();
     await livesOn(runtime, handle);
   });
 

@@ -1,4 +1,10 @@
-import { anonymous, createServiceCaller, createUserCaller, type GraphClient } from "@toolyard/service-kit";
+import {
+  anonymous,
+  createServiceCaller,
+  createUserCaller,
+  ToolyardError,
+  type GraphClient,
+} from "@toolyard/service-kit";
 import { eventually, executeOn } from "@toolyard/testing";
 import { describe, expect, test } from "vitest";
 import {
@@ -402,6 +408,32 @@ describe("restarts of the control plane", () => {
     const { replicas } = await becomes(next, id, "RUNNING", "HEALTHY");
     expect(replicas.map(({ restarts }) => restarts)).toEqual([0, 0]);
     await next.run(STOP, { id });
+  });
+
+  test("a runtime that is away keeps none of another's replicas from being stopped", async () => {
+    let isAway = false;
+    await using fixture = await createFixture({
+      config: { replicasOnExit: "stop" },
+      runtimes: (mock) => [
+        mock,
+        {
+          ...mock,
+          kind: "DOCKER",
+          list: async () => {
+            if (isAway) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The engine does not answer.");
+            return [];
+          },
+        },
+      ],
+    });
+    const { id } = await deploy(fixture);
+    await becomes(fixture, id, "RUNNING", "HEALTHY");
+    isAway = true;
+    await fixture.subgraph.close();
+    expect(fixture.runtime.running()).toEqual([]);
+    await using next = await createFixture({ dataDir: fixture.dataDir, world: fixture.world });
+    const { replicas } = await becomes(next, id, "RUNNING", "HEALTHY");
+    expect(replicas.map(({ restarts }) => restarts)).toEqual([0]);
   });
 
   test.each([

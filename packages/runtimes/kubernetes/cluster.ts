@@ -19,7 +19,7 @@ import { preconditionFailed, systemCodeOf, ToolyardError } from "@toolyard/servi
 
 /** By whom Toolyard is known to a cluster. */
 export type ClusterCredentials =
-  | { kind: "token"; endpoint: string; token: string; caFile: string | null }
+  | { kind: "token"; endpoint: string; token: () => string; caFile: string | null }
   /** Files of the form of kubectl's, separated as PATH is; null: `~/.kube/config`. */
   | { kind: "kubeconfig"; files: string | null }
   /** The ServiceAccount of the pod that this process is in. */
@@ -173,7 +173,7 @@ function load(config: KubeConfig, credentials: ClusterCredentials): void {
     const { endpoint, token, caFile } = credentials;
     return config.loadFromClusterAndUser(
       { name: "cluster", server: endpoint, skipTLSVerify: false, ...(caFile !== null && { caFile }) },
-      { name: "toolyard", token },
+      { name: "toolyard", token: token() },
     );
   }
   const files = credentials.files ?? join(homedir(), ".kube", "config");

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { parseEnvironment } from "@toolyard/service-kit";
 import { flag } from "@toolyard/service-kit/process/config.ts";
 import { z } from "zod";
@@ -12,6 +12,7 @@ const LABEL = /^(?:[a-z0-9.-]+\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,62}=(?:[A-Za-z0-9]
 const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const dnsLabel = z.string().regex(DNS_LABEL, "must be 1 to 63 of small letters, digits and -");
 
+const TOKEN = "KUBERNETES_SERVICE_ACCOUNT_TOKEN";
 /** Where Kubernetes has the token of a pod's ServiceAccount. */
 const POD_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
@@ -42,7 +43,7 @@ const variables = {
     .url({ protocol: /^https$/, error: "must be an https URL" })
     .optional()
     .meta({ example: "https://10.0.0.1:6443" }),
-  KUBERNETES_SERVICE_ACCOUNT_TOKEN: z.string().optional().meta({ secret: true, example: "eyJhbGciOi…" }),
+  [TOKEN]: z.string().optional().meta({ secret: true, example: "eyJhbGciOi…" }),
   KUBERNETES_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/cluster-ca.crt" }),
   MCP_KUBERNETES_ANCHOR: dnsLabel.optional().meta({ example: "toolyard" }),
   MCP_KUBERNETES_OWNER: dnsLabel.optional().meta({ example: "toolyard" }),
@@ -73,7 +74,7 @@ export const kubernetes: RuntimeModule = {
       async create({ dataDir, env: hostEnv, logger, keepEndedMs }) {
         const { createKubernetesRuntime } = await import("./kubernetes-runtime.ts");
         return createKubernetesRuntime({
-          credentials: credentialsOf(settings),
+          credentials: credentialsOf(settings, env[`${TOKEN}_FILE`] || null),
           namespace: settings.MCP_NAMESPACE,
           owner: settings.MCP_KUBERNETES_OWNER ?? null,
           anchor: settings.MCP_KUBERNETES_ANCHOR ?? null,
@@ -97,14 +98,19 @@ export const kubernetes: RuntimeModule = {
 };
 
 /** The most explicit ones; in a pod without any, its ServiceAccount. */
-function credentialsOf(settings: {
-  KUBECONFIG?: string | undefined;
-  KUBERNETES_CLUSTER_ENDPOINT?: string | undefined;
-  KUBERNETES_SERVICE_ACCOUNT_TOKEN?: string | undefined;
-  KUBERNETES_CA_FILE?: string | undefined;
-}): ClusterCredentials {
-  const { KUBERNETES_CLUSTER_ENDPOINT: endpoint, KUBERNETES_SERVICE_ACCOUNT_TOKEN: token } = settings;
-  if (endpoint && token) return { kind: "token", endpoint, token, caFile: settings.KUBERNETES_CA_FILE ?? null };
+function credentialsOf(
+  settings: {
+    KUBECONFIG?: string | undefined;
+    KUBERNETES_CLUSTER_ENDPOINT?: string | undefined;
+    KUBERNETES_SERVICE_ACCOUNT_TOKEN?: string | undefined;
+    KUBERNETES_CA_FILE?: string | undefined;
+  },
+  tokenFile: string | null,
+): ClusterCredentials {
+  const { KUBERNETES_CLUSTER_ENDPOINT: endpoint, [TOKEN]: given } = settings;
+  // Tokens end, and are renewed in their file.
+  const token = () => (tokenFile === null ? (given ?? "") : readFileSync(tokenFile, "utf8").trim());
+  if (endpoint && given) return { kind: "token", endpoint, token, caFile: settings.KUBERNETES_CA_FILE ?? null };
   if (settings.KUBECONFIG) return { kind: "kubeconfig", files: settings.KUBECONFIG };
   return existsSync(POD_TOKEN) ? { kind: "pod" } : { kind: "kubeconfig", files: null };
 }

@@ -1,4 +1,4 @@
-import type { Runtime } from "@toolyard/runtimes/runtime.ts";
+import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { Logger } from "@toolyard/service-kit";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { resetReplicas } from "./replica-reset.ts";
@@ -17,9 +17,17 @@ export async function suspendReplicas(options: {
 }): Promise<void> {
   const { store, runtimes, hostId, graceMs, now, logger } = options;
   const left = new Set<string>();
+  const away = new Set<RuntimeKind>();
   await Promise.all(
     runtimes.map(async (runtime) => {
-      const running = await runtime.list();
+      const running = await runtime.list().catch((error: unknown) => {
+        away.add(runtime.kind);
+        logger.error(
+          { err: error, runtime: runtime.kind },
+          "the replicas of a runtime could not be stopped; the next start of Toolyard finds them",
+        );
+        return [];
+      });
       await Promise.all(
         running.map(async ({ handle, replicaId }) => {
           try {
@@ -38,7 +46,8 @@ export async function suspendReplicas(options: {
   await resetReplicas({
     store,
     now,
-    chosen: ({ hostId: host, id, state }) => host === hostId && !left.has(id) && state.phase !== "FAILED",
+    chosen: ({ hostId: host, id, state, handle }) =>
+      host === hostId && !left.has(id) && !(handle && away.has(handle.runtime)) && state.phase !== "FAILED",
     message: (name) => `${name} was stopped with Toolyard and starts again with it.`,
   });
 }
