@@ -9,7 +9,7 @@ const MISSING =
 
 /** Why an image cannot be had, as the engine or cluster that pulled it `said`. */
 export function pullFailure({ name, registry }: ImageReference, said: string): ToolyardError {
-  const words = said.trim().replace(/\s+/g, " ").slice(0, 500);
+  const words = `${said.trim().replace(/\s+/g, " ").slice(0, 500).replace(/\.$/, "")}.`;
   if (DENIED.test(words))
     return new ToolyardError(
       "BAD_USER_INPUT",

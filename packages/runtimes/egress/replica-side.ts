@@ -15,9 +15,8 @@ export function toRefusedLine({ at, text }: ReplicaLogLine): ReplicaLogLine[] {
   const report = reportOf(text);
   if (report === null) return [];
   const times = report.count === 1 ? "" : `, ${report.count} times more`;
-  return [
-    { at, stream: "SYSTEM", text: `${report.refused} was refused${times}: it is not in the launch's egress list` },
-  ];
+  const why = "it is not in the launch's egress list, or leads to a private address that is not";
+  return [{ at, stream: "SYSTEM", text: `${report.refused} was refused${times}: ${why}` }];
 }
 
 /** By them programs find a forward proxy. */
