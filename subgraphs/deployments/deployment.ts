@@ -108,7 +108,8 @@ export type ReplicaState =
   /** With `retiringSince` it takes no new calls, and stops once those that it has, and its sessions, have ended. */
   | { phase: "READY"; since: number; retiringSince?: number }
   | ({ phase: "UNHEALTHY"; since: number; failures: number; successes: number } & Reason)
-  | ({ phase: "BACKOFF"; until: number } & Reason)
+  /** `most`: the tries before it is FAILED, where those are not its deployment's. */
+  | ({ phase: "BACKOFF"; until: number; most?: number } & Reason)
   | ({ phase: "STOPPING"; since: number; then: AfterStop } & Reason)
   | { phase: "STOPPED" }
   | ({ phase: "FAILED" } & Reason & Refusals);

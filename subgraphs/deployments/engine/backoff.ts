@@ -1,9 +1,9 @@
-/**
- * Failed starts in a row before a replica is FAILED. A server that once ran most likely fails for a passing reason; one that
- * never ran needs somebody to mend it, and they learn so sooner.
- */
+/** Failed starts in a row before a replica is FAILED, where the reason most likely passes: some four minutes. */
+export const MOST_ATTEMPTS = 10;
+
+/** The same by its deployment. A server that once ran most likely fails for a passing reason; one that never ran needs somebody to mend it, and they learn so sooner. */
 export function mostAttempts({ deployedAt }: { deployedAt: number | null }): number {
-  return deployedAt === null ? 5 : 10;
+  return deployedAt === null ? 5 : MOST_ATTEMPTS;
 }
 
 /** The failures of a replica that was READY this long are forgotten. */

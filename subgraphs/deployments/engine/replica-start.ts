@@ -125,7 +125,8 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
       const reason = foreseen ? error.message : "It cannot be started; Toolyard's log says why.";
       const why = hidden(given.deployment, replica, { reason, words: null });
       const at = starting ?? replica;
-      if (!permanent) await apply(at, { type: "ended", ...why });
+      const isPassing = foreseen && error.code === "UPSTREAM_UNAVAILABLE";
+      if (!permanent) await apply(at, { type: "ended", isPassing, ...why });
       else
         await apply(at, {
           type: "refused",

@@ -82,7 +82,7 @@ export function replicaReason(
     case "STOPPING":
       return { reason: state.reason, words };
     case "BACKOFF": {
-      const reason = `${state.reason} It is started again soon (try ${attempts + 1} of ${mostAttempts(deployment)}).`;
+      const reason = `${state.reason} It is started again soon (try ${attempts + 1} of ${state.most ?? mostAttempts(deployment)}).`;
       return { reason, words };
     }
     case "STOPPED":

@@ -50,6 +50,20 @@ describe("transitions", () => {
     expect(after(tries - 1)?.state).toEqual({ phase: "FAILED", reason, words: null });
   });
 
+  test("what never ran since the engine, the cluster or the registry was away is tried as often as what once ran", () => {
+    const context = { ...at(0), mostAttempts: mostAttempts({ deployedAt: null }) };
+    const away = { type: "ended", isPassing: true, reason: "It does not answer.", words: null } as const;
+    let replica: ReplicaCore | null = core({ phase: "PENDING" });
+    for (let attempt = 1; attempt < 10; attempt++) {
+      replica = replica && transition(replica, away, context);
+      expect(replica?.state.phase).toBe("BACKOFF");
+      replica = replica && transition(replica, { type: "start", generation: 1 }, context);
+      expect(replica?.state).toMatchObject({ reason: expect.stringContaining(`(try ${attempt + 1} of 10)`) });
+    }
+    const reason = "It does not answer. It was tried 10 times.";
+    expect(replica && transition(replica, away, context)?.state).toEqual({ phase: "FAILED", reason, words: null });
+  });
+
   test("a start after one that failed says so, until something is heard of it", () => {
     const failed = core({ phase: "BACKOFF", until: 0, reason: "It exited.", words: "It said: no." }, 2);
     expect(transition(failed, { type: "start", generation: 1 }, at(7))?.state).toEqual({

@@ -1,7 +1,7 @@
 import type { AfterStop, Deployment, Replica, ReplicaPhase, ReplicaState } from "../deployment.ts";
 import type { HealthPolicy } from "@toolyard/launch";
 import type { Reason } from "../reason.ts";
-import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
+import { FORGET_AFTER_MS, MOST_ATTEMPTS, backoffMs, mostAttempts } from "./backoff.ts";
 
 /** An event of a replica. */
 export type ReplicaEvent =
@@ -9,8 +9,8 @@ export type ReplicaEvent =
   | { type: "start"; generation: number }
   /** The launch cannot be run, and trying again would not help; but perhaps on another host than `refusedBy`. */
   | ({ type: "refused"; refusedBy?: string[] | null } & Reason)
-  /** Its process is gone, or could not be started this time. */
-  | ({ type: "ended" } & Reason)
+  /** Its process is gone, or could not be started this time: where `isPassing`, since what starts it, or has its image, was away. */
+  | ({ type: "ended"; isPassing?: boolean } & Reason)
   | { type: "answered" }
   | ({ type: "silent" } & Reason)
   | { type: "stop"; then: AfterStop; reason: string }
@@ -71,7 +71,10 @@ const begin: CommonStep<"start"> = (replica, { generation }, { now, mostAttempts
 /** Until a new start shows something, the outcome of the last one tells most. */
 function whyAgain({ state, attempts }: ReplicaCore, most: number): Reason | null {
   if (state.phase !== "BACKOFF") return null;
-  return { reason: `It is started again (try ${attempts + 1} of ${most}). ${state.reason}`, words: state.words };
+  return {
+    reason: `It is started again (try ${attempts + 1} of ${state.most ?? most}). ${state.reason}`,
+    words: state.words,
+  };
 }
 
 const fail: CommonStep<"ended"> = (replica, event, context) => afterFailure(replica, event, context);
@@ -208,14 +211,16 @@ function failedProbe(
 
 function afterFailure(
   replica: ReplicaCore,
-  { reason, words }: Reason,
+  { reason, words, isPassing = false }: Reason & { isPassing?: boolean },
   { now, random, mostAttempts }: TransitionContext,
 ): ReplicaCore {
   const attempts = forgiven(replica, now) + 1;
+  const most = isPassing ? MOST_ATTEMPTS : mostAttempts;
+  const until = now + backoffMs(attempts, random);
   const state: ReplicaState =
-    attempts >= mostAttempts
+    attempts >= most
       ? { phase: "FAILED", reason: `${reason} It was tried ${attempts} times.`, words }
-      : { phase: "BACKOFF", until: now + backoffMs(attempts, random), reason, words };
+      : { phase: "BACKOFF", until, reason, words, ...(most !== mostAttempts && { most }) };
   return { ...replica, attempts, state };
 }
 
