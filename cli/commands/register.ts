@@ -181,7 +181,7 @@ export async function updateTool(graph: Graph, slug: string, input: Record<strin
   return changed;
 }
 
-/** What is run or called, without environment and headers. */
+/** A launch's command, image or URL, without environment and headers. */
 function shownCommand(launch: LaunchInput): string {
   if ("remote" in launch) return new URL(launch.remote.url).origin;
   const argv =

@@ -19,7 +19,7 @@ export interface KnownReplica {
   explained: Promise<void> | null;
   /** Its end is nothing to tell. */
   stopping: boolean;
-  /** What it printed last, since it ended. */
+  /** Its last lines, since it ended. */
   output: Promise<ReplicaLogLine[]> | null;
 }
 

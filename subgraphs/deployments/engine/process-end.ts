@@ -27,7 +27,7 @@ export async function lastOutput(
 const READ_ONLY = /\bEROFS\b|read-only file system/i;
 const IS_READ_ONLY = "Its image is read-only: the launch's writablePaths name folders that it may write to.";
 
-/** What may help a server that has ended, as its last lines show, in a sentence; null: they show nothing of that. */
+/** A hint of what may help a server that has ended, by its last lines, in a sentence; null: they show nothing of that. */
 export async function adviceFor(
   { launch }: Deployment,
   runtime: Runtime,

@@ -11,7 +11,7 @@ import { currentOf, type ReplicaContext } from "./replica-context.ts";
 /** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
 const EXIT_CONFIG = 78;
 
-/** While calls of a replica that is to be stopped are under way. */
+/** The pause between two looks at whether calls of a replica that is to be stopped are under way. */
 const LOOK_MS = 50;
 
 /** The ends of replicas: those that came by themselves, and those that were asked for. */

@@ -22,7 +22,7 @@ export function createLogMerge(options: {
   secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
-  /** Where the output of the replicas that are there now begins; that of later ones has its start. @default NOW */
+  /** Of the replicas that are there now; later ones are followed from their start. @default NOW */
   from?: LogsFrom;
 }): AsyncIterableIterator<ArchivedLine> {
   const { deployment, runtime, hostId, otherHosts, store, secrets, eventTail, logger } = options;
