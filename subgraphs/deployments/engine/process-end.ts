@@ -24,8 +24,25 @@ export async function lastOutput(
   return line ? asSentence(`${LAST_LINE}${hide(line.text.trim()).slice(0, LONGEST)}`) : null;
 }
 
-const READ_ONLY = /\bEROFS\b|read-only file system/i;
-const IS_READ_ONLY = "Its image is read-only: the launch's writablePaths name folders that it may write to.";
+/** Of containers, by a launch's kind: lines that a server, its bridge or the container's init (catatonit) prints, and what may help. */
+const ADVICE: { kinds: readonly Deployment["launch"]["kind"][]; said: RegExp; advice: string }[] = [
+  {
+    kinds: ["image"],
+    said: /\bEROFS\b|read-only file system/i,
+    advice: "Its image is read-only: the launch's writablePaths name folders that it may write to.",
+  },
+  {
+    kinds: ["image"],
+    said: /failed to exec pid1: No such file/,
+    advice:
+      "Its image has no such command: the launch's args are those of its entry point, and begin with a command where it has none.",
+  },
+  {
+    kinds: ["stdio"],
+    said: /bridge: (?:command not found in PATH|no executable file at)/,
+    advice: "It runs in a container: its command has to be in the image of MCP_RUNNER_IMAGE.",
+  },
+];
 
 /** A hint of what may help a server that has ended, by its last lines, in a sentence; null: they show nothing of that. */
 export async function adviceFor(
@@ -33,9 +50,11 @@ export async function adviceFor(
   runtime: Runtime,
   handle: ReplicaHandle,
 ): Promise<string | null> {
-  if (launch.kind !== "image") return null;
+  if (runtime.kind === "PROCESS") return null;
+  const fitting = ADVICE.filter(({ kinds }) => kinds.includes(launch.kind));
+  if (fitting.length === 0) return null;
   const lines = await runtime.logs(handle, LOOKED_AT);
-  return lines.some(({ text }) => READ_ONLY.test(text)) ? IS_READ_ONLY : null;
+  return fitting.find(({ said }) => lines.some(({ text }) => said.test(text)))?.advice ?? null;
 }
 
 /** How a replica's process ended, in a sentence, as in "The server exited at once with code 1." */
