@@ -40,12 +40,17 @@ export function createBusyReplicas(options: {
   const leaving = new Set<Replica>();
   let timer: NodeJS.Timeout | null = null;
 
+  /** Of calls that nobody waits for any more: their time has passed. */
+  const isOver = ({ calls, silentSince, timeoutMs }: Debt): boolean =>
+    calls === 0 && (silentSince === null || now() - silentSince >= timeoutMs);
+
   function look(): void {
     timer = null;
     const busy: string[] = [];
-    for (const [replica, { calls, silentSince, timeoutMs }] of debts) {
+    for (const [replica, debt] of debts) {
+      const { silentSince, timeoutMs } = debt;
       const silentMs = silentSince === null ? 0 : now() - silentSince;
-      if (calls === 0 && (silentSince === null || silentMs >= timeoutMs)) debts.delete(replica);
+      if (isOver(debt)) debts.delete(replica);
       else if (!leaving.has(replica) && silentMs >= SILENT_MS && silentMs < timeoutMs) busy.push(replica.id);
     }
     for (const replica of leaving) {
@@ -60,7 +65,8 @@ export function createBusyReplicas(options: {
 
   return {
     began(replica, timeoutMs) {
-      const debt = debts.get(replica) ?? { calls: 0, silentSince: null, timeoutMs };
+      const before = debts.get(replica);
+      const debt = before && !isOver(before) ? before : { calls: 0, silentSince: null, timeoutMs };
       debt.calls += 1;
       debt.silentSince ??= now();
       debt.timeoutMs = timeoutMs;
