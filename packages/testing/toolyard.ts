@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { eventually } from "./eventually.ts";
 import { isDistributed } from "./mode.ts";
 import { freePort, freePorts, portBlock } from "./ports.ts";
@@ -48,6 +48,13 @@ const READY = "Toolyard is ready.";
 /** For NODE_COMPILE_CACHE of processes that are started without npm's scripts: their types are stripped once, not at each start. */
 export const compileCache = join(root, "node_modules/.cache/toolyard");
 
+/** The beginning of the name of the test file, so that a folder which is left says whose it was; short, as sockets' paths are. */
+function testFile(): string {
+  // Vitest's own, of a file's worker.
+  const worker = (globalThis as { __vitest_worker__?: { filepath?: string } }).__vitest_worker__;
+  return basename(worker?.filepath ?? "none").slice(0, 9);
+}
+
 /** It needs drivers, and the test runner. */
 const serverData = () => import("./server-data.ts");
 
@@ -58,7 +65,7 @@ export async function dataEnvOf(dataDir: string, distributed = isDistributed): P
 
 /** Starts a Toolyard as a process with an environment of its own and waits for its banner. @throws Error with what it printed */
 export async function startToolyard(options: ToolyardOptions = {}): Promise<RunningToolyard> {
-  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "toolyard-e2e-")));
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), `ty-${testFile()}-`)));
   const ports = options.ports ?? { gateway: await freePort(), proxy: await freePort() };
   const replicaPorts = await portBlock();
   const { distributed = isDistributed } = options;
