@@ -26,6 +26,7 @@ test.each([
   ["uvx weather ../", "uvx weather @/.."],
   ["uv run --directory notes server.mjs", "uv run --directory @/notes @/server.mjs"],
   ["node -e 0", "node -e 0"],
+  ["node /opt/not-here/server.mjs", "node /opt/not-here/server.mjs"],
   ["cat ~/notes", `cat ${homedir()}/notes`],
 ])("%s is registered as %s", (given, expected) => {
   const { command, args } = absoluteCommand(given.split(" "), folder);

@@ -58,7 +58,7 @@ const NAMES_FOLLOW = [
 /**
  * A command line with the paths in it made absolute: it runs elsewhere. Paths are arguments that begin with `.` or `~`, and names of
  * files and folders in `folder`.
- * @throws UsageError where a file is not there, or the command is a whole line
+ * @throws UsageError where a file of `folder` is not there, or the command is a whole line
  */
 export function absoluteCommand(argv: readonly string[], folder: string): { command: string; args: string[] } {
   const [first = "", ...rest] = argv;
@@ -118,7 +118,7 @@ function looksLikePath(text: string, folder: string): boolean {
 }
 
 function mustExist(path: string, given: string): string {
-  // One that is whole may be meant where the server runs, as in an image.
+  // An absolute path may be meant where the server runs, as in an image.
   if (exists(path) || isAbsolute(given)) return path;
   throw new UsageError(`There is no file ${path}${given === path ? "" : ` (${given})`}.`);
 }

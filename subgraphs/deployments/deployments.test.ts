@@ -251,6 +251,18 @@ describe("what goes wrong", () => {
     expect(waiting.reason).toMatch(/^The server exited at once with code 3.*try 2 of 5/);
   });
 
+  test("an engine that is away is asked as often as for what once ran", async () => {
+    await using fixture = await createFixture({
+      faultOf: () => ({ failToStart: { code: "UPSTREAM_UNAVAILABLE", message: "The engine does not answer." } }),
+    });
+    const { id } = await deploy(fixture);
+    const waiting = await eventually("BACKOFF", async () => {
+      const state = await stateOf(fixture, id);
+      return state.reason?.includes("started again soon") && state;
+    });
+    expect(waiting.reason).toMatch(/^The engine does not answer\..*try 2 of 10/);
+  });
+
   test("a replica that is killed comes back by itself, and the events tell of it", async () => {
     await using fixture = await createFixture({ overrides: {} });
     const { id } = await deploy(fixture);

@@ -75,7 +75,7 @@ export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<De
   url?: string;
   /** For tests: how replicas are called, and the reconciler's times. */
   prober?: Prober;
-  timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "callsMs" | "graceMs" | "random">;
+  timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "graceMs" | "random">;
   isPortFree?: (address: string, port: number) => Promise<boolean>;
   /** For tests: of how many stopped tools proxies can tell by name. */
   stoppedRoutes?: number;

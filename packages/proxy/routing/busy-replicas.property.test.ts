@@ -42,7 +42,7 @@ test("a replica is busy exactly while it owes an answer and has been silent for 
             reported = [];
           } else if (step === "began") {
             busy.began(replica, TIMEOUT_MS);
-            // What nobody waits for any more has had its time.
+            // An abandoned call has had its time.
             if (calls === 0 && silentSince !== null && Date.now() - silentSince >= TIMEOUT_MS) silentSince = null;
             calls += 1;
             silentSince ??= Date.now();
