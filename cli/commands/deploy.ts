@@ -27,8 +27,10 @@ export const deployOptions = {
 } as const;
 export const DEPLOY_USAGE =
   "[--staging] [--runtime KIND] [--replicas N] [--autoscale BOUND=N,…] [--balance HOW] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]";
+export const RUNTIME_HELP =
+  "  --runtime KIND       Where its replicas run, as process, docker or kubernetes; the first that can run it unless given.";
 export const DEPLOY_HELP = `  --staging            In staging, beside what runs in production.
-  --runtime KIND       Where its replicas run, as process, docker or kubernetes; the first that can run it unless given.
+${RUNTIME_HELP}
   --replicas N         How many, 1 unless given.
   --autoscale BOUND=N,…
                        As many as its calls need, as in min=0,max=3. Bounds are ${AUTOSCALE_BOUNDS.join(", ")}.
@@ -40,7 +42,7 @@ export const DEPLOY_HELP = `  --staging            In staging, beside what runs 
 /** The values as the input of a mutation that deploys, and how long to wait. @throws UsageError */
 export async function deployInput(
   { terminal }: CommandContext,
-  { staging, runtime, replicas: many, autoscale, balance, config, timeout }: Values<typeof deployOptions>,
+  { staging, runtime, replicas: many, autoscale, balance, config, timeout }: Partial<Values<typeof deployOptions>>,
 ): Promise<{ input: object; seconds: number }> {
   const seconds = wholeNumber("--timeout", timeout) ?? DEFAULT_WAIT_SECONDS;
   const replicas = wholeNumber("--replicas", many);

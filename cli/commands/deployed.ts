@@ -31,16 +31,18 @@ export const list = defineCommand({
       const all = deploymentsOf(tool);
       const running = all.filter(isLive);
       const shown = name !== undefined ? all : running.length > 0 ? running : all.slice(0, 1);
-      if (shown.length === 0) return [[tool.slug, "-", "not deployed", "", ""]];
+      if (shown.length === 0) return [[tool.slug, "-", "", "not deployed", "", ""]];
       return shown.map((each) => [
         tool.slug,
         each.name,
+        // As `--runtime` takes it.
+        each.runtime.toLowerCase(),
         isLive(each) ? `${each.status}/${each.health}` : each.status,
         isLive(each) ? each.mcpUrl : "",
         (each.reason ?? "").replaceAll(/\s+/g, " "),
       ]);
     });
-    terminal.print(table([["TOOL", "DEPLOYMENT", "STATUS", "MCP URL", "REASON"], ...rows]));
+    terminal.print(table([["TOOL", "DEPLOYMENT", "RUNTIME", "STATUS", "MCP URL", "REASON"], ...rows]));
   },
 });
 

@@ -7,6 +7,7 @@ import { GraphError } from "../graph.ts";
 import { absolute } from "../launch.ts";
 import { UsageError } from "../usage-error.ts";
 import { allTools } from "../tools.ts";
+import { deployInput, deployOptions, RUNTIME_HELP } from "./deploy.ts";
 import { createTool, updateTool } from "./register.ts";
 
 interface Outcome {
@@ -19,19 +20,28 @@ interface Outcome {
 export const importServers = defineCommand({
   name: "import",
   summary: "Register all servers of an MCP client's configuration (Claude Desktop, Cursor, VS Code, …).",
-  usage: "FILE [--update] [--deploy] [--json]",
+  usage: "FILE [--update] [--deploy [--runtime KIND]] [--json]",
   positionals: [1, 1],
-  options: { update: { type: "boolean" }, deploy: { type: "boolean" }, json: { type: "boolean" } },
-  help: `  FILE        The client's JSON, comments allowed; - reads it from stdin.
-  --update    Give those that are registered already a new version.
-  --deploy    Ask for each to be run, without waiting for it.
-  --json      What became of each, as JSON.
+  options: {
+    update: { type: "boolean" },
+    deploy: { type: "boolean" },
+    runtime: deployOptions.runtime,
+    json: { type: "boolean" },
+  },
+  help: `  FILE                 The client's JSON, comments allowed; - reads it from stdin.
+  --update             Give those that are registered already a new version.
+  --deploy             Ask for each to be run, without waiting for it.
+${RUNTIME_HELP}
+  --json               What became of each, as JSON.
 
 Environments and headers are sealed. \${env:NAME} and \${NAME} are taken from your environment; what VS Code asks for
 (\${input:id}) is too, by its id in capitals (api-key: API_KEY), or is asked for here. Servers that are disabled are left out.
 Ends with 1 where one could not be registered.`,
   async run(context, { positionals: [file = ""], values }) {
     const { graph, terminal, folder, hint, env } = context;
+    if (values.runtime !== undefined && !values.deploy)
+      throw new UsageError("--runtime says where what --deploy asks for runs: give both, or neither.");
+    const { input } = await deployInput(context, values);
     const path = absolute(file, folder);
     const source = file === "-" ? await terminal.readInput("The configuration") : await readText(path);
     // Before the user is asked anything.
@@ -61,8 +71,8 @@ Ends with 1 where one could not be registered.`,
             : await createTool(graph, { name, launch });
           outcome.slug = tool.slug;
           if (values.deploy) {
-            await graph.query("mutation ($toolId: ID!) { deployTool(input: { toolId: $toolId }) { id } }", {
-              toolId: tool.id,
+            await graph.query("mutation ($input: DeployToolInput!) { deployTool(input: $input) { id } }", {
+              input: { ...input, toolId: tool.id },
             });
           }
         } catch (error) {

@@ -221,6 +221,13 @@ test("all servers of a client's configuration are registered, once", async () =>
   }>(`{ deployment(name: "imported") { balance autoscale { min max idleSeconds } } }`);
   expect(deployment).toEqual({ balance: "STICKY", autoscale: { min: 1, max: 2, idleSeconds: 300 } });
   expect(await run(["call", "imported", "env"])).toMatchObject({ out: "GREETING=typed\n" });
+  const onDocker = ["import", ".vscode/mcp.json", "--update", "--runtime", "docker"];
+  expect(await run(onDocker)).toMatchObject({ code: 2, err: expect.stringContaining("--deploy") });
+  const third = await run([...onDocker, "--deploy"], { env: { API_KEY: "typed" } });
+  expect(third).toMatchObject({ code: 1, out: expect.stringMatching(/imported: registered .*say PROCESS/) });
+  expect((await run(["list", "imported"])).out).toMatch(
+    / RUNTIME +STATUS .*\nimported +imported-\w+ +process +RUNNING/,
+  );
 });
 
 test("commands that are mistaken say what was meant, and change nothing", async () => {
