@@ -175,7 +175,7 @@ describe("a server that misbehaves", () => {
     await eventually("the failure", () => running.bridge.health().body.status === "failing");
     const health = await fetch(new URL("/ready", running.url));
     expect(health.status).toBe(503);
-    const reason = "the server exits at once: the server exited with code 3";
+    const reason = "the server exited with code 3 at once";
     expect(await health.json()).toMatchObject({ error: reason });
     // It lives, and is not to be ended for its server.
     expect((await fetch(new URL("/health", running.url))).status).toBe(200);
@@ -276,6 +276,22 @@ describe("a server that misbehaves", () => {
     await expect(running.callTool("die")).rejects.toThrow("exited with code 7");
     await eventually("a new child", async () => (await running.callTool("pid").catch(() => before)) !== before);
     expect(await running.callTool("calls")).toBe("2");
+  });
+
+  test("and was killed for want of memory is said to have been; one that somebody else killed is not", async () => {
+    let kills = 3;
+    await using running = await startBridge(fixture("server"), { memory: { room: () => 100, kills: () => kills } });
+    for (const [killed, reason] of [
+      [0, /^the server was killed by SIGKILL; the call was not repeated$/],
+      [1, /^the server was killed by SIGKILL for want of memory \(resources\.memoryMb in the launch\); the call/],
+    ] as const) {
+      const session = await running.openSession({ roots: {} });
+      const failed = expect(running.callTool("never", {}, session)).rejects.toThrow(reason);
+      const pid = Number(await running.callTool("pid", {}, session));
+      kills += killed;
+      process.kill(pid, "SIGKILL");
+      await failed;
+    }
   });
 
   test("and answers with more than 10 MiB fails that call alone; one just under it passes", async () => {

@@ -244,7 +244,7 @@ describe("what a replica uses", () => {
     const spec = await harness.fixture("bomb", "forks-many.mjs", ["60"]);
     const handle = await harness.runtime.start({ ...spec, resources: { ...spec.resources, processes: 40 } });
     expect(await ended(handle)).toMatchObject({
-      detail: expect.stringMatching(/had \d+ processes, where 40 are allowed/),
+      why: expect.stringMatching(/^It had \d+ processes, where 40 are allowed/),
     });
     expect(await harness.processes(spec)).toEqual([]);
   });
@@ -263,7 +263,7 @@ describe("what a replica uses", () => {
     async (way) => {
       const handle = await takesMemory(way, 200, 128);
       expect(await ended(handle)).toMatchObject({
-        detail: expect.stringMatching(/used \d+ MiB of memory, where 128 MiB are/),
+        why: expect.stringMatching(/^It used \d+ MiB of memory, where 128 MiB are/),
       });
     },
     60_000,
@@ -324,7 +324,7 @@ describe("what a replica uses", () => {
     const spec = await harness.fixture("floods", "");
     const launch = { ...spec.launch, command: "sh", args: ["-c", "yes >&2"] } as ReplicaLaunch;
     const handle = await harness.runtime.start({ ...spec, launch });
-    expect(await ended(handle)).toMatchObject({ detail: expect.stringMatching(/printed \d+ MiB within a second/) });
+    expect(await ended(handle)).toMatchObject({ why: expect.stringMatching(/^It printed \d+ MiB within a second/) });
     const folder = join(harness.dataDir, "replicas/floods");
     const bytes = () => readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
     expect(bytes()).toBeLessThan(64 * MIB + 3 * ROTATE_AT_BYTES);

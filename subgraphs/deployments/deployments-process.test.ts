@@ -288,7 +288,7 @@ test("a program that prints to stdout and ends is no MCP server, and the reason 
       const state = await stateOf(fixture, id);
       return state.reason?.includes("started again soon") && state;
     });
-    expect(reason).toMatch(/exited with code 0, and prints text on stdout, where only MCP messages may be\./);
+    expect(reason).toMatch(/exited with code 0 at once, and prints text on stdout, where only MCP messages may be\./);
     expect(reason).toContain("It said: usage: tool FILE");
   });
 });

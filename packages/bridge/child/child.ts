@@ -65,6 +65,8 @@ export interface ChildOptions {
   mask: SecretMask;
   /** The longest message it may write. A longer one fails the call that it answers. */
   maxMessageBytes: number;
+  /** How many processes the kernel has ended here for want of memory. */
+  memoryKills: () => number;
   /** For the code that counts children: called just before the handler. */
   onEnd?: (end: ChildEnd) => void;
 }
@@ -141,8 +143,9 @@ const NPM_ERROR_LINE = /^npm (?:error|ERR!) +(?!(?:code|errno|syscall|path|dest|
 const STACK_LINES = 30;
 const START_OF_MESSAGE = /^\s*[{[]/;
 
-function describe(code: number | null, signal: string | null): string {
-  return signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`;
+function describe(code: number | null, signal: string | null, ranOut: boolean): string {
+  if (signal === null) return `the server exited with code ${code ?? "unknown"}`;
+  return `the server was killed by ${signal}${ranOut ? " for want of memory (resources.memoryMb in the launch)" : ""}`;
 }
 
 /** Errors and log lines, in which servers report on themselves and may print their secrets. Results are theirs to give. */
@@ -151,7 +154,7 @@ function isReport({ error, method, result }: Message): boolean {
 }
 
 export function createChild(options: ChildOptions & { spawned: SpawnedProcess }): Child {
-  const { spawned, log, mask, maxMessageBytes, onEnd } = options;
+  const { spawned, log, mask, maxMessageBytes, memoryKills, onEnd } = options;
   const { process: child } = spawned;
   let handler: ChildHandler | null = null;
   let end: ChildEnd | null = null;
@@ -163,6 +166,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
   let sinceError = 0;
   /** Why the bridge itself ended it, when it did so for a fault. */
   let fault: string | null = null;
+  const killsBefore = memoryKills();
   let timer: NodeJS.Timeout | null = null;
   let markGone!: () => void;
   const gone = new Promise<void>((resolve) => {
@@ -236,7 +240,8 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     // Node ends an uncaught error with its stack and its version; the line that names the error tells more.
     if (lastError !== null && sinceError <= STACK_LINES) lastLine = lastError;
     const words = shorten(lastLine);
-    end = { code, signal: signalName, reason: fault ?? describe(code, signalName), words };
+    const ranOut = signalName === "SIGKILL" && memoryKills() > killsBefore;
+    end = { code, signal: signalName, reason: fault ?? describe(code, signalName, ranOut), words };
     child.stdout.destroy();
     child.stderr.destroy();
     child.stdin.destroy();

@@ -1,9 +1,28 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { createMemory } from "./memory.ts";
 
 const GiB = 1024 ** 3;
+
+test("the kernel's kills for want of memory are counted where either version of control groups counts them", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "bridge-memory-"));
+  try {
+    const [events, absent] = [join(folder, "memory.events"), join(folder, "memory.oom_control")];
+    await writeFile(events, "low 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 0\n");
+    const killsOf = (killCounts: string[]) =>
+      createMemory({ now: () => 0, limitBytes: null, limitTasks: null, killCounts }).kills?.();
+    expect(killsOf([events, absent])).toBe(2);
+    expect(killsOf([absent])).toBe(0);
+    await writeFile(absent, "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n");
+    expect(killsOf([join(folder, "nothing"), absent])).toBe(4);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
 
 describe("room for another child", () => {
   test("is as much as the machine has to give", () => {

@@ -1,9 +1,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** How many more children fit into the machine's memory, and into the limit of the bridge and its children. */
+/** The machine's memory, and the limit of the bridge and its children. */
 export interface Memory {
-  /** @param groups Process groups of the children that run: the others are taken to be like them */
+  /**
+   * How many more children fit.
+   * @param groups Process groups of the children that run: the others are taken to be like them
+   */
   room(groups: readonly number[]): number;
+  /** How many processes of this container the kernel has ended for want of memory; 0 where it does not tell. Left out: there are none. */
+  kills?(): number;
 }
 
 export interface MemoryOptions {
@@ -14,6 +19,8 @@ export interface MemoryOptions {
   limitTasks: number | null;
   /** Bytes that are free on the machine, or in the bridge's control group. */
   available?: () => number;
+  /** Files in which the kernel counts its kills. */
+  killCounts?: readonly string[];
 }
 
 /** A child's assumed size while none is known, and the reserve that stays free. */
@@ -25,9 +32,12 @@ const USABLE_SHARE = 0.9;
 /** A look takes system calls for each process of the machine: in between, children started since are estimated. */
 const KEPT_MS = 1_000;
 const PAGE_BYTES = 4_096;
+/** Of the container's control group, which is seen as the root: version 2, version 1. Each is there only where that version is. */
+const KILL_COUNTS = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
 export function createMemory(options: MemoryOptions): Memory {
   const { now, limitBytes, limitTasks, available = () => process.availableMemory() } = options;
+  const { killCounts = KILL_COUNTS } = options;
   let used: Usage = { bytes: 0, tasks: 0, ownBytes: 0, ownTasks: 0 };
   let looked = 0;
   let lookedAt = Number.NEGATIVE_INFINITY;
@@ -49,7 +59,16 @@ export function createMemory(options: MemoryOptions): Memory {
       // Children that ended meanwhile make room, too.
       return Math.max(0, Math.floor(fitting) + looked - groups.length);
     },
+    kills: () => Math.max(...killCounts.map(killsIn)),
   };
+}
+
+function killsIn(file: string): number {
+  try {
+    return Number(/^oom_kill (\d+)$/m.exec(readFileSync(file, "utf8"))?.[1] ?? 0);
+  } catch {
+    return 0; // It is not there, or not to be read.
+  }
 }
 
 interface Usage {

@@ -114,10 +114,10 @@ export function createPool(options: PoolOptions): Pool {
     log.write("SYSTEM", inFull(end));
     const soon = now() - child.startedAt < SOON_MS;
     const isNoServer = !proved && end.words === "" && child.printed !== "";
-    const reason = proved
-      ? end.reason
-      : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}` +
-        (isNoServer ? `, and prints text on stdout, where only MCP messages may be` : "");
+    const wasSpawned = end.code !== null || end.signal !== null;
+    const early = proved || !wasSpawned ? "" : soon ? " at once" : " before it was initialized";
+    const reason =
+      end.reason + early + (isNoServer ? ", and prints text on stdout, where only MCP messages may be" : "");
     // The end of a caller's child tells nothing about others; the bridge's own children show the server's health.
     if (user === undefined) fail(soon, { reason, words: isNoServer ? child.printed : end.words });
     else if (user !== "") crashes.count(user, reason);
@@ -130,7 +130,8 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   function adopt(open: OpenChild): Child {
-    const child: Child = open({ log, mask, maxMessageBytes, onEnd: (end) => ended(child, end) });
+    const onEnd = (end: ChildEnd) => ended(child, end);
+    const child: Child = open({ log, mask, maxMessageBytes, memoryKills: () => memory.kills?.() ?? 0, onEnd });
     children.add(child);
     return child;
   }

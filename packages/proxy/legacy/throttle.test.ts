@@ -60,7 +60,7 @@ test("of a server that sends messages without end no stream is read further than
   let messages = 0;
   let reads = 0;
   const children = Array.from({ length: 4 }, () =>
-    openStreamChild(bridged, "/sse", { log, mask, maxMessageBytes: 1_000 }),
+    openStreamChild(bridged, "/sse", { log, mask, maxMessageBytes: 1_000, memoryKills: () => 0 }),
   );
   for (const child of children) {
     child.handle({ onMessage: () => (messages += 1), onEnd: () => undefined });

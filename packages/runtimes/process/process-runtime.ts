@@ -265,8 +265,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       }
       if (!replica.record.ended) await catalog.exitStatus(replica);
       catalog.ended(replica, { exitCode: null, signal: null });
-      const { exitCode = null, signal = null, detail = null } = replica.record.ended ?? {};
-      return { alive: false, exitCode, signal, detail };
+      const { exitCode = null, signal = null, detail = null, why } = replica.record.ended ?? {};
+      return { alive: false, exitCode, signal, detail, ...(why !== undefined && { why }) };
     },
     async logs(handle, last) {
       await catalog.ready();

@@ -110,7 +110,7 @@ export function createReplicaCatalog(options: {
   const emptying = new Map<string, Promise<void>>();
   /** Replicas that ended, whose processes that are left are being killed. */
   const sweeping = new Set<Replica>();
-  /** Replicas that are being killed for what they used, and why: better words than their own last ones. */
+  /** Replicas that are being killed for what they used, and why, as a clause that goes on from "it". */
   const punished = new WeakMap<Replica, string>();
 
   const orLogged = (what: string, name: string | undefined, work: () => Promise<void>): Promise<void> =>
@@ -180,7 +180,9 @@ export function createReplicaCatalog(options: {
     inBackground("the end of a replica was not handled completely", replica, async () => {
       try {
         noteKernelKill(replica);
-        save(replica, { ended: { at: now(), ...exit, detail: punished.get(replica) ?? lastWords(replica.log) } });
+        const excess = punished.get(replica);
+        const why = excess === undefined ? {} : { why: `It ${excess}.` };
+        save(replica, { ended: { at: now(), ...exit, detail: lastWords(replica.log), ...why } });
         // `stop` sweeps by itself.
         if (!stopping) await sweep(replica);
       } finally {
@@ -324,10 +326,9 @@ export function createReplicaCatalog(options: {
   };
 
   const condemn = (replica: Replica, excess: string, by = "Toolyard"): void => {
-    const words = `Killed by ${by}: it ${excess}.`;
-    punished.set(replica, words);
+    punished.set(replica, excess);
     log.warn({ replica: replica.record.name, excess }, "a replica used more than it may");
-    replica.log.note(now(), words);
+    replica.log.note(now(), `Killed by ${by}: it ${excess}.`);
   };
 
   /** One that grows faster than it is looked at, the kernel ends. */

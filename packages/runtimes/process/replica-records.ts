@@ -39,6 +39,8 @@ const replicaRecord = z.object({
       exitCode: z.number().nullable(),
       signal: z.string().nullable(),
       detail: z.string().nullable(),
+      /** What it used too much of, in a sentence, where it was killed for that. */
+      why: z.string().optional(),
     })
     .nullable(),
 });

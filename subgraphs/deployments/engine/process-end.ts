@@ -1,31 +1,35 @@
-import type { ReplicaHandle, ReplicaLiveness, Runtime } from "@toolyard/runtimes/runtime.ts";
+import type { ReplicaLiveness, ReplicaLogLine } from "@toolyard/runtimes/runtime.ts";
 import type { Deployment, Replica } from "../deployment.ts";
 import { asSentence } from "../reason.ts";
 
-const LOOKED_AT = 20;
+/** How many of a replica's last lines are looked at. */
+export const LOOKED_AT = 20;
 const LONGEST = 500;
 export const LAST_LINE = "Its last line was: ";
 /** A process that ends sooner than this after its start ended "at once". */
 const AT_ONCE_MS = 5_000;
 
 /**
- * The last line that the replica printed, as a sentence; null when there is none. Lines on stderr are preferred, since they tell more. `hide`
+ * The last of these lines that a replica printed, as a sentence; null when there is none. Lines on stderr are preferred, since they tell more. `hide`
  * is applied to the line before it is cut.
  */
-export async function lastOutput(
-  runtime: Runtime,
-  handle: ReplicaHandle | null,
-  hide: (text: string) => string,
-): Promise<string | null> {
-  if (!handle) return null;
-  const lines = (await runtime.logs(handle, LOOKED_AT)).filter(({ text }) => text.trim() !== "");
+export function lastOutput(lines: readonly ReplicaLogLine[], hide: (text: string) => string): string | null {
+  const printed = lines.filter(({ text }) => text.trim() !== "");
   const line =
-    lines.findLast(({ stream }) => stream === "STDERR") ?? lines.findLast(({ stream }) => stream === "STDOUT");
+    printed.findLast(({ stream }) => stream === "STDERR") ?? printed.findLast(({ stream }) => stream === "STDOUT");
   return line ? asSentence(`${LAST_LINE}${hide(line.text.trim()).slice(0, LONGEST)}`) : null;
 }
 
+type Launch = Pick<Deployment["launch"], "kind"> & { args?: readonly string[] };
+/** So interpreters word that they do not find the file which they are to run. */
+const MISSING = /cannot find|can(?:no|')t open|no such file|not found/i;
+
 /** Of containers, by a launch's kind: lines that a server, its bridge or the container's init (catatonit) prints, and what may help. */
-const ADVICE: { kinds: readonly Deployment["launch"]["kind"][]; said: RegExp; advice: string }[] = [
+const ADVICE: {
+  kinds: readonly Launch["kind"][];
+  said: { test(line: string, launch: Launch): boolean };
+  advice: string;
+}[] = [
   {
     kinds: ["image"],
     said: /\bEROFS\b|read-only file system/i,
@@ -42,19 +46,27 @@ const ADVICE: { kinds: readonly Deployment["launch"]["kind"][]; said: RegExp; ad
     said: /bridge: (?:command not found in PATH|no executable file at)/,
     advice: "It runs in a container: its command has to be in the image of MCP_RUNNER_IMAGE.",
   },
+  {
+    kinds: ["stdio", "http"],
+    said: {
+      test: (line, { args = [] }) =>
+        MISSING.test(line) && args.some((argument) => argument.startsWith("/") && line.includes(argument)),
+    },
+    advice:
+      "It runs in a container, which has none of the host's files: deploy it on the runtime process, or as a package (npx, uvx) or an image.",
+  },
 ];
 
-/** A hint of what may help a server that has ended, by its last lines, in a sentence; null: they show nothing of that. */
-export async function adviceFor(
-  { launch }: Deployment,
-  runtime: Runtime,
-  handle: ReplicaHandle,
-): Promise<string | null> {
-  if (runtime.kind === "PROCESS") return null;
+/** A reason, and after it what may help the server, by lines that it or what runs it printed. */
+export function withAdvice(
+  reason: string,
+  { launch, runtime }: Pick<Deployment, "runtime"> & { launch: Launch },
+  lines: readonly string[],
+): string {
+  if (runtime === "PROCESS") return reason;
   const fitting = ADVICE.filter(({ kinds }) => kinds.includes(launch.kind));
-  if (fitting.length === 0) return null;
-  const lines = await runtime.logs(handle, LOOKED_AT);
-  return fitting.find(({ said }) => lines.some(({ text }) => said.test(text)))?.advice ?? null;
+  const advice = fitting.find(({ said }) => lines.some((line) => said.test(line, launch)))?.advice;
+  return advice === undefined ? reason : `${reason} ${advice}`;
 }
 
 /** How a replica's process ended, in a sentence, as in "The server exited at once with code 1." */

@@ -1,4 +1,4 @@
-import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { ReplicaHandle, ReplicaLogLine, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
 import type { Deployment, HealthCheck, Replica } from "../deployment.ts";
 import type { InterfaceRecorder } from "../interfaces/interface-recorder.ts";
@@ -8,7 +8,7 @@ import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { ListedNames } from "../usage/listed-names.ts";
 import type { PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
-import { lastOutput } from "./process-end.ts";
+import { lastOutput, LOOKED_AT } from "./process-end.ts";
 import type { QuietProbes } from "./quiet-probes.ts";
 import type { Reap } from "./reaper.ts";
 import type { ReplicaChanges } from "./replica-changes.ts";
@@ -63,8 +63,10 @@ export interface ReplicaContext extends ReplicaWorkOptions {
   ): Promise<DeploymentRecord | null>;
   /** A reason without the replica's secrets: no words of a server are written before this. */
   hidden(deployment: Deployment, replica: Replica, reason: Reason): Reason;
-  /** The last line that the process printed, without secrets. */
-  lastOutputOf(deployment: Deployment, replica: Replica): Promise<string | null>;
+  /** The last lines of its log. */
+  lastLinesOf(deployment: Deployment, replica: Replica): Promise<ReplicaLogLine[]>;
+  /** The last line that the process printed, without secrets. @param lines Of its log, where they were read */
+  lastOutputOf(deployment: Deployment, replica: Replica, lines?: readonly ReplicaLogLine[]): Promise<string | null>;
 }
 
 const LONGEST_WORDS = 1_000;
@@ -86,6 +88,9 @@ export function createReplicaContext(options: ReplicaWorkOptions): ReplicaContex
     hostId,
   });
 
+  const lastLinesOf: ReplicaContext["lastLinesOf"] = async (deployment, { handle }) =>
+    handle === null ? [] : runtimeOf(deployment).logs(handle, LOOKED_AT);
+
   return {
     ...options,
     runtimeOf,
@@ -95,8 +100,11 @@ export function createReplicaContext(options: ReplicaWorkOptions): ReplicaContex
       const { text } = secrets.mask(deployment, replica);
       return { reason: text(reason), words: words === null ? null : text(words).slice(0, LONGEST_WORDS) };
     },
-    lastOutputOf: async (deployment, replica) =>
-      lastOutput(runtimeOf(deployment), replica.handle, (text) => secrets.mask(deployment, replica).text(text)),
+    lastLinesOf,
+    lastOutputOf: async (deployment, replica, lines) =>
+      lastOutput(lines ?? (await lastLinesOf(deployment, replica)), (text) =>
+        secrets.mask(deployment, replica).text(text),
+      ),
   };
 }
 

@@ -4,7 +4,7 @@ import { calleeOf } from "../deploying/callee.ts";
 import { processNameOf, type AfterStop, type Deployment, type Replica } from "../deployment.ts";
 import { TOLD_WITHIN_MS } from "../busy-replicas.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
-import { adviceFor, describeEnd } from "./process-end.ts";
+import { describeEnd, withAdvice } from "./process-end.ts";
 import type { ReplicaChecks } from "./replica-checks.ts";
 import { currentOf, type ReplicaContext } from "./replica-context.ts";
 
@@ -25,7 +25,7 @@ export interface ReplicaEnd {
 
 export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<ReplicaChecks, "toCheck">): ReplicaEnd {
   const { prober, sealer, ports, reap, isBusy, now, drainMs, callsMs, graceMs } = context;
-  const { runtimeOf, apply, lastOutputOf } = context;
+  const { runtimeOf, apply, lastLinesOf, lastOutputOf } = context;
 
   async function hasSessions({ deployment }: DeploymentRecord, replica: Replica): Promise<boolean> {
     const isSimulated = runtimeOf(deployment).answers !== undefined;
@@ -53,9 +53,10 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
       if (!replica.handle) return;
       const liveness = await runtime.inspect(replica.handle);
       if (liveness.alive) return;
-      const advice = await adviceFor(deployment, runtime, replica.handle);
-      const reason = [describeEnd(replica, liveness, now()), advice ?? []].flat().join(" ");
-      const why = { reason, words: await lastOutputOf(deployment, replica) };
+      const lines = await lastLinesOf(deployment, replica);
+      const texts = lines.map(({ text }) => text);
+      const reason = withAdvice(describeEnd(replica, liveness, now()), deployment, texts);
+      const why = { reason, words: await lastOutputOf(deployment, replica, lines) };
       // Its children may have outlived it.
       await runtime.stop(replica.handle, 0);
       const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;

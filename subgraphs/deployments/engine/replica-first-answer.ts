@@ -3,7 +3,7 @@ import type { Deployment, Replica } from "../deployment.ts";
 import type { Reason } from "../reason.ts";
 import { NOT_YET } from "./probe-failure.ts";
 import type { ProbeResult } from "./probe.ts";
-import { LAST_LINE } from "./process-end.ts";
+import { LAST_LINE, withAdvice } from "./process-end.ts";
 import { whyOf, type ReplicaChecks } from "./replica-checks.ts";
 import { ignoreAbort, type ReplicaContext, type ReplicaJob } from "./replica-context.ts";
 import { startupProbeDelayMs } from "./startup-probe-delay.ts";
@@ -17,6 +17,11 @@ const MIN_GREETING_SECONDS = 1;
 /** Waits for the first answer of a replica that starts: READY with it, or what it said until its time was up. */
 export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck, noteReady }: ReplicaChecks): ReplicaJob {
   const { now, random, isGone, apply, update, hidden, lastOutputOf } = context;
+
+  function heardOf(deployment: Deployment, replica: Replica, result: ProbeResult): Reason {
+    const { reason, words } = hidden(deployment, replica, whyOf(result));
+    return { reason: withAdvice(reason, deployment, words === null ? [] : [words]), words };
+  }
 
   /** The words of a server that has not answered well yet: of its answer, if it gave one, and its last output. */
   async function wordsOf(deployment: Deployment, replica: Replica, heard: Reason): Promise<string | null> {
@@ -65,7 +70,7 @@ export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck, no
         return;
       }
       if (result.hopeless || now() >= deadline) {
-        const heard = hidden(deployment, replica, whyOf(result));
+        const heard = heardOf(deployment, replica, result);
         const why = result.hopeless
           ? heard
           : {
@@ -79,7 +84,7 @@ export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck, no
       const isFinal = result.startupFailure === "REFUSED" || launch.kind === "remote";
       const isNews = isFinal && result.detail !== last?.detail;
       if (result.outcome === "FAILED" && (isNews || now() >= newsAt)) {
-        await tellNews(deployment, replica, hidden(deployment, replica, whyOf(result)));
+        await tellNews(deployment, replica, heardOf(deployment, replica, result));
         newsAt = now() + NEWS_INTERVAL_MS;
       }
       failures = result.startupFailure === last?.startupFailure ? failures + 1 : 1;

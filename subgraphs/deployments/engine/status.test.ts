@@ -25,6 +25,7 @@ test.each<
   ["never READY", { wanted: 2, states: [FAILED, FAILED] }, "FAILED", "UNHEALTHY", true],
   ["restarts used up", { wanted: 1, everReady: true, states: [FAILED] }, "FAILED", "UNHEALTHY", true],
   ["scaled to zero", { wanted: 0, everReady: true, states: [] }, "RUNNING", "UNKNOWN", true],
+  ["going to zero", { wanted: 0, everReady: true, scales: true, states: [READY] }, "RUNNING", "UNKNOWN", true],
   ["idle at zero", { wanted: 0, everReady: true, scales: true, states: [] }, "RUNNING", "UNKNOWN", true],
   ["waking up", { wanted: 1, everReady: true, scales: true, states: [STARTING] }, "RUNNING", "UNKNOWN", true],
   ["failing to wake up", { wanted: 1, everReady: true, scales: true, states: [BACKOFF] }, "RUNNING", "UNHEALTHY", true],
@@ -43,4 +44,12 @@ test.each<
   const derived = deriveStatus({ desired, desiredReplicas: wanted, autoscale, everReady, deployedAt: null }, replicas);
   expect(derived).toMatchObject({ status, health });
   expect(derived.reason !== null).toBe(hasReason);
+});
+
+test("a deployment that goes to zero is idle once its last sessions have ended, not before", () => {
+  const autoscale = { min: 0, max: 3, targetConcurrentCalls: 8, idleSeconds: 300 };
+  const deployment = { desired: "RUN", desiredReplicas: 0, autoscale, everReady: true, deployedAt: null } as const;
+  const retiring = { ordinal: 0, state: { ...READY, retiringSince: 1 }, attempts: 0 };
+  expect(deriveStatus(deployment, [retiring]).reason).toContain("once their calls and sessions have ended");
+  expect(deriveStatus(deployment, []).reason).toContain("idle at zero");
 });

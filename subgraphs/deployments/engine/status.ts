@@ -23,8 +23,11 @@ export function deriveStatus(deployment: Desired, replicas: readonly Observed[])
       : { status: "STOPPING", health: "UNKNOWN", reason: stoppingReason(replicas), words: null };
   }
   if (deployment.desiredReplicas === 0) {
+    const isLeft = replicas.some(({ state }) => state.phase === "READY");
     const reason = deployment.autoscale
-      ? "It is idle at zero replicas: the next call wakes it."
+      ? isLeft
+        ? "It goes to zero replicas: its last ones stop once their calls and sessions have ended."
+        : "It is idle at zero replicas: the next call wakes it."
       : "It is scaled to zero replicas.";
     return { status: "RUNNING", health: "UNKNOWN", reason, words: null };
   }
