@@ -1,5 +1,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { mkdtempSync } from "node:fs";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "@toolyard/testing/eventually.ts";
@@ -326,4 +328,22 @@ test("a session whose server takes longer to start than calls may take is opened
   await writeFile(gate, "");
   expect(await running.callTool("echo", { message: "hi" }, await opening)).toBe("hi");
   await rm(folder, { recursive: true });
+});
+
+test("a body that comes after its head, and one in many packets, are taken whole", async () => {
+  await using running = await startBridge(fixture("server"));
+  const message = "x".repeat(300_000);
+  expect(await running.callTool("echo", { message })).toContain(message);
+  const body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"message":"late"}}}';
+  const socket = connect(Number(running.url.port), "127.0.0.1");
+  socket.write(
+    `POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n` +
+      "Expect: 100-continue\r\nConnection: close\r\n\r\n",
+  );
+  // The bridge has read the head when it asks for the body.
+  expect(String(await once(socket, "data"))).toContain("100 Continue");
+  socket.write(body);
+  let answer = "";
+  for await (const chunk of socket) answer += String(chunk);
+  expect(answer).toContain("late");
 });

@@ -42,7 +42,7 @@ async function start(
   });
   const child = spawn(
     process.execPath,
-    options.entry === undefined ? built.args : [options.entry, ...built.args.slice(3)],
+    options.entry === undefined ? built.args : [options.entry, ...built.args.slice(built.args.indexOf("--host"))],
     {
       stdio: ["ignore", "pipe", "pipe", ...pipesFor(1)],
       env: {},

@@ -3,13 +3,13 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { jsonProblem } from "@toolyard/service-kit/errors/json-text.ts";
 
 import { stackOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import { readBody } from "@toolyard/service-kit/http/read-body.ts";
+import { readBytes, textOf } from "@toolyard/service-kit/http/read-body.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { classify, type RequestHeaders, SESSION_VERSIONS } from "./protocol/era.ts";
 import { keepDigits, refuse } from "./protocol/exchange.ts";
 import { isTooNested, MAX_NESTING } from "@toolyard/service-kit/json.ts";
 import { parseJson } from "./protocol/json-parse.ts";
-import { code, isId, kindOf, type Message, oneLine, readMessage } from "./protocol/json-rpc.ts";
+import { code, isId, kindOf, type Message, oneLine } from "./protocol/json-rpc.ts";
 import { itemsOf } from "./protocol/json-splice.ts";
 import type { LineLog } from "./child/line-log.ts";
 import { Unavailable } from "./child/pool.ts";
@@ -25,6 +25,9 @@ import { SPANS_PATH } from "./tracing/trace-header.ts";
 
 /** Largest request body, in bytes. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
+const MAX_CHARACTER_BYTES = 4;
+const NO_BYTES = Buffer.alloc(0);
+const JSON_TYPE = /^\s*application\/json\s*(;|$)/i;
 
 export interface ServerOptions {
   host: string;
@@ -59,22 +62,43 @@ function header(request: IncomingMessage, name: string): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
+function isRequest(message: Message): boolean {
+  return kindOf(message) === "request";
+}
+
+function isInitialize(message: Message): boolean {
+  return message.method === "initialize";
+}
+
+/** A promise where something is waited for. */
+type Work = Promise<void> | void;
+
 /** The bridge's HTTP side: decides who may ask, and routes requests by method and era. */
 export function createBridgeServer(options: ServerOptions): Server {
   const { host, token, allowedHosts, sessions, stateless, probe, spans, log, health, status, readInterface, closing } =
     options;
   const policy = createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts });
   const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
+  /** Holds what a request gives for it; with room for one more character, which shows that it is longer. */
+  const given = Buffer.alloc((bearer?.length ?? 0) + MAX_CHARACTER_BYTES);
+  /** The newest Host that was allowed: most requests are of one proxy. */
+  let knownHost = "";
   /** Origins of this host and of the named ones, whatever their port. */
-  function originAllowed(origin: string | undefined): boolean {
+  function originAllowed(origin: string): boolean {
     if (origin === "" || policy.allowsOrigin(origin)) return true;
-    return URL.canParse(origin ?? "") && allowedHosts.includes(new URL(origin ?? "").hostname);
+    return URL.canParse(origin) && allowedHosts.includes(new URL(origin).hostname);
   }
 
   function authorized(request: IncomingMessage): boolean {
     if (bearer === null) return true;
-    const given = Buffer.from(request.headers.authorization ?? "");
-    return given.length === bearer.length && timingSafeEqual(given, bearer);
+    const length = given.write(request.headers.authorization ?? "");
+    return length === bearer.length && timingSafeEqual(given.subarray(0, length), bearer);
+  }
+
+  function hostAllowed(host: string | undefined): boolean {
+    if (host === undefined || (host !== knownHost && !policy.allowsHost(host))) return false;
+    knownHost = host;
+    return true;
   }
 
   function json(response: ServerResponse, httpStatus: number, body: Record<string, unknown>): void {
@@ -109,23 +133,39 @@ export function createBridgeServer(options: ServerOptions): Server {
     else json(response, 200, { jsonrpc: "2.0", id, result: answer });
   }
 
-  async function post(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const type = request.headers["content-type"] ?? "";
-    if (!/^\s*application\/json\s*(;|$)/i.test(type)) {
+  /** A tick after its head a request of one packet is here whole: it is read without listeners and promises, which cost CPU. */
+  function post(request: IncomingMessage, response: ServerResponse): void {
+    if (!JSON_TYPE.test(request.headers["content-type"] ?? ""))
       return refuse(response, 415, { message: "Unsupported Media Type: Content-Type must be application/json" });
-    }
+    process.nextTick(attempt, read, request, response);
+  }
+
+  function read(request: IncomingMessage, response: ServerResponse): Work {
+    if (request.complete && request.readableLength <= request.readableHighWaterMark)
+      return take(request, response, (request.read() as Buffer | null) ?? NO_BYTES);
+    return readBytes(request, MAX_BODY_BYTES).then(
+      (bytes) => take(request, response, bytes),
+      (error: unknown) => refuseBody(request, response, error),
+    );
+  }
+
+  function refuseBody(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    if (!(error instanceof ToolyardError)) throw error;
+    request.resume();
+    if (error.code !== "PAYLOAD_TOO_LARGE")
+      return refuse(response, 400, { code: code.parseError, message: `Parse error: ${error.message}` });
+    return refuse(response, 413, {
+      message: `Payload Too Large: Request body must not exceed ${MAX_BODY_BYTES} bytes`,
+      headers: { connection: "close" },
+    });
+  }
+
+  function take(request: IncomingMessage, response: ServerResponse, bytes: Buffer): Work {
     let text: string;
     try {
-      text = await readBody(request, MAX_BODY_BYTES);
+      text = textOf(bytes);
     } catch (error) {
-      if (!(error instanceof ToolyardError)) throw error;
-      request.resume();
-      if (error.code !== "PAYLOAD_TOO_LARGE")
-        return refuse(response, 400, { code: code.parseError, message: `Parse error: ${error.message}` });
-      return refuse(response, 413, {
-        message: `Payload Too Large: Request body must not exceed ${MAX_BODY_BYTES} bytes`,
-        headers: { connection: "close" },
-      });
+      return refuseBody(request, response, error);
     }
     if (isTooNested(text)) {
       const message = `Invalid Request: the request body has more than ${MAX_NESTING} levels`;
@@ -145,61 +185,99 @@ export function createBridgeServer(options: ServerOptions): Server {
       method: header(request, "mcp-method"),
       name: header(request, "mcp-name"),
     };
-    const bodies: unknown[] = Array.isArray(body) ? body : [body];
-    const texts = Array.isArray(body) ? itemsOf(text) : [text];
-    for (const [index, item] of bodies.entries()) {
-      const message = readMessage(item);
-      if (message?.method !== undefined) keepDigits(response, message, texts[index] ?? "");
-    }
+    if (Array.isArray(body)) {
+      const texts = itemsOf(text);
+      for (const [index, item] of body.entries()) keepDigits(response, item, texts[index] ?? "");
+    } else keepDigits(response, body, text);
     const classified = classify(body, headers);
     if (classified.era === "refused") return refuse(response, classified.status, classified);
     // Messages about running calls (an answer to the server, a cancellation) are accepted until the end.
-    const asks = classified.era === "stateless" || classified.messages.some((message) => kindOf(message) === "request");
+    const asks = classified.era === "stateless" || classified.messages.some(isRequest);
     if (closing() && asks)
       return refuse(response, 503, { message: "the bridge is shutting down", headers: { "retry-after": "1" } });
-    const caller = header(request, CALLER_HEADER) ?? "";
-    if (classified.era === "stateless") {
-      const { message } = classified;
-      const given = (name: string): string | undefined => header(request, name.toLowerCase());
-      const continued = isId(message.id) ? spans.continue(message, oneLine(text), given) : oneLine(text);
-      return stateless.serve(message, { headers, header: given, caller, text: continued }, response);
-    }
+    const line = oneLine(text);
+    return classified.era === "stateless"
+      ? takeStateless(classified.message, headers, line, request, response)
+      : takeOfSession(classified.messages, classified.batch, line, request, response);
+  }
 
-    const { messages, batch } = classified;
+  function takeStateless(
+    message: Message,
+    headers: RequestHeaders,
+    line: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const given = (name: string): string | undefined => header(request, name.toLowerCase());
+    const text = isId(message.id) ? spans.continue(message, line, request.headers) : line;
+    const caller = header(request, CALLER_HEADER) ?? "";
+    return stateless.serve(message, { headers, header: given, caller, text }, response);
+  }
+
+  /** @param text The body on one line */
+  function takeOfSession(
+    messages: Message[],
+    batch: boolean,
+    text: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Work {
     const accept = request.headers.accept;
     const streamable = accept === undefined || accept.includes("text/event-stream") || accept.includes("*/*");
     const only = messages.length === 1 ? messages[0] : undefined;
-    const id = only?.id ?? null;
     const sessionId = header(request, "mcp-session-id");
-    if (sessionId === undefined && only !== undefined && only.method === "initialize" && kindOf(only) === "request") {
-      const session = await about(only, response, () => sessions.open(only, caller));
-      return session?.post(messages, { batch: false, text: oneLine(text), response, streamable });
-    }
+    if (sessionId === undefined && only !== undefined && isInitialize(only) && isRequest(only))
+      return open(only, text, request, response, streamable);
+    const id = only?.id ?? null;
     const problem = versionProblem(request);
     if (problem !== null) return refuse(response, 400, { id, message: problem });
-    const isRequest = only !== undefined && kindOf(only) === "request";
-    const line =
-      isRequest && !batch ? spans.continue(only, oneLine(text), (name) => header(request, name)) : oneLine(text);
-    if (sessionId === undefined) {
-      const probed = header(request, PROBE_HEADER);
-      if (only?.method === "tools/list" && isRequest && probed !== undefined)
-        return serveProbe(only, probeLimitMs(probed), response);
-      if (isRequest && !NEEDS_SESSION.includes(only.method ?? ""))
-        return void (await about(only, response, () => stateless.serveBare(only, line, caller, response, streamable)));
-      if (only !== undefined && kindOf(only) === "notification") return void response.writeHead(202).end();
-      return refuse(response, 400, { id, message: "Bad Request: Mcp-Session-Id header is required" });
-    }
+    const traced = only === undefined || batch || !isRequest(only) ? text : spans.continue(only, text, request.headers);
+    if (sessionId === undefined) return takeBare(only, traced, request, response, streamable);
     const session = sessions.get(sessionId);
     if (session === undefined)
       return refuse(response, 404, { id, code: code.sessionNotFound, message: "Session not found" });
-    if (messages.some((message) => message.method === "initialize")) {
+    if (messages.some(isInitialize)) {
       return refuse(response, 400, {
         id,
         code: code.invalidRequest,
         message: "Invalid Request: Server already initialized",
       });
     }
-    session.post(messages, { batch, text: line, response, streamable });
+    session.post(messages, { batch, text: traced, response, streamable });
+  }
+
+  async function open(
+    message: Message,
+    text: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    streamable: boolean,
+  ): Promise<void> {
+    const caller = header(request, CALLER_HEADER) ?? "";
+    const session = await about(message, response, () => sessions.open(message, caller));
+    session?.post([message], { batch: false, text, response, streamable });
+  }
+
+  async function takeBare(
+    message: Message | undefined,
+    text: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    streamable: boolean,
+  ): Promise<void> {
+    const probed = header(request, PROBE_HEADER);
+    if (message !== undefined && isRequest(message)) {
+      if (message.method === "tools/list" && probed !== undefined)
+        return serveProbe(message, probeLimitMs(probed), response);
+      const caller = header(request, CALLER_HEADER) ?? "";
+      if (!NEEDS_SESSION.includes(message.method ?? ""))
+        return void (await about(message, response, () =>
+          stateless.serveBare(message, text, caller, response, streamable),
+        ));
+    }
+    if (message !== undefined && kindOf(message) === "notification") return void response.writeHead(202).end();
+    const id = message?.id ?? null;
+    return refuse(response, 400, { id, message: "Bad Request: Mcp-Session-Id header is required" });
   }
 
   function withSession(
@@ -230,7 +308,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     response.writeHead(200, { "content-type": "text/plain", "content-length": proof.length }).end(proof);
   }
 
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  function serve(request: IncomingMessage, response: ServerResponse): Work {
     const url = request.url ?? "";
     const end = url.indexOf("?");
     const path = end === -1 ? url : url.slice(0, end);
@@ -242,10 +320,11 @@ export function createBridgeServer(options: ServerOptions): Server {
       }
     }
     if (path === PROOF_PATH && token !== null && request.method === "GET") return prove(token, url, response);
-    if (request.headers.host === undefined || !policy.allowsHost(request.headers.host))
+    if (!hostAllowed(request.headers.host))
       return refuse(response, 403, { message: `Invalid Host: ${request.headers.host ?? "(missing)"}` });
-    if (!originAllowed(header(request, "origin")))
-      return refuse(response, 403, { message: `Invalid Origin: ${header(request, "origin")}` });
+    const origin = header(request, "origin");
+    if (origin !== undefined && !originAllowed(origin))
+      return refuse(response, 403, { message: `Invalid Origin: ${origin}` });
     if (!authorized(request)) {
       return refuse(response, 401, {
         message: "the bridge's bearer token is missing or wrong",
@@ -256,7 +335,8 @@ export function createBridgeServer(options: ServerOptions): Server {
     if (path !== "/mcp" && header(request, PASSED_ON_HEADER) !== undefined)
       return refuse(response, 404, { message: "Not Found: the MCP endpoint is /mcp" });
     if (path === "/status" && request.method === "GET") return json(response, 200, status());
-    if (path === INTERFACE_PATH && request.method === "GET") return json(response, 200, { ...(await readInterface()) });
+    if (path === INTERFACE_PATH && request.method === "GET")
+      return readInterface().then((reading) => json(response, 200, { ...reading }));
     if (path === SPANS_PATH && request.method === "POST") return json(response, 200, { spans: spans.drain() });
     if (path !== "/mcp") return refuse(response, 404, { message: "Not Found: the MCP endpoint is /mcp" });
     switch (request.method) {
@@ -277,21 +357,37 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
   }
 
+  function fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    if (error instanceof Unavailable) {
+      return refuse(response, 503, {
+        message: error.message,
+        headers: { "retry-after": String(error.retryAfterSeconds) },
+      });
+    }
+    if (request.errored !== null || response.destroyed) return;
+    log.write("SYSTEM", `a request failed: ${stackOf(error)}`);
+    if (response.headersSent) response.destroy();
+    else refuse(response, 500, { code: code.internalError, message: "Internal error of the bridge" });
+  }
+
+  /** Takes a step of a request; one that fails is answered. */
+  function attempt(
+    step: (request: IncomingMessage, response: ServerResponse) => Work,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
+    try {
+      const work = step(request, response);
+      if (work !== undefined) work.catch((error: unknown) => fail(request, response, error));
+    } catch (error) {
+      fail(request, response, error);
+    }
+  }
+
   // Not an import: that reads all of node:http's exports, and one of them loads Node's WebSocket client, 14 MB of memory.
-  const server = process.getBuiltinModule("node:http").createServer((request, response) => {
-    serve(request, response).catch((error: unknown) => {
-      if (error instanceof Unavailable) {
-        return refuse(response, 503, {
-          message: error.message,
-          headers: { "retry-after": String(error.retryAfterSeconds) },
-        });
-      }
-      if (request.errored !== null || response.destroyed) return;
-      log.write("SYSTEM", `a request failed: ${stackOf(error)}`);
-      if (response.headersSent) response.destroy();
-      else refuse(response, 500, { code: code.internalError, message: "Internal error of the bridge" });
-    });
-  });
+  const server = process
+    .getBuiltinModule("node:http")
+    .createServer((request, response) => attempt(serve, request, response));
   server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
   return server;
 }

@@ -78,38 +78,33 @@ export type OpenChild = (options: ChildOptions) => Child;
  * Takes the message of a text, or the messages: batches were part of 2025-03-26.
  * @param text One line.
  */
-export function takeMessages(
-  text: string,
-  mask: SecretMask,
-  to: MessageTaker & {
-    /** Takes what is no message. */
-    other(text: string): void;
-  },
-): void {
-  const { take, other } = to;
+export function takeMessages(text: string, mask: SecretMask, to: MessageTaker): void {
   if (isTooNested(text)) {
     const long = createLongMessage();
     long.see(Buffer.from(text));
     return leaveOut(long, `nested more than ${MAX_NESTING} levels deep`, to);
   }
   const value = parseJson(text);
-  if (value === undefined) return other(text);
-  for (const item of Array.isArray(value) ? value : [value]) {
-    const message = readMessage(item);
-    if (message === null) other(text);
-    else if (!isReport(message)) take(message, item === value ? text : JSON.stringify(item));
-    else {
-      const masked = mask.json(message);
-      const print = JSON.stringify(masked);
-      // If nothing was hidden, numbers keep their digits.
-      take(masked, item === value && print === JSON.stringify(message) ? text : print);
-    }
-  }
+  if (!Array.isArray(value)) return takeMessage(value, text, text, mask, to);
+  for (const item of value) takeMessage(item, null, text, mask, to);
+}
+
+/** @param raw Its text, where that is known; else it is printed. @param line All that it came with. */
+function takeMessage(item: unknown, raw: string | null, line: string, mask: SecretMask, to: MessageTaker): void {
+  const message = readMessage(item);
+  if (message === null) return to.other(line);
+  if (!isReport(message)) return to.take(message, raw ?? JSON.stringify(item));
+  const masked = mask.json(message);
+  const print = JSON.stringify(masked);
+  // If nothing was hidden, numbers keep their digits.
+  to.take(masked, raw !== null && print === JSON.stringify(message) ? raw : print);
 }
 
 export interface MessageTaker {
   log: LineLog;
   take(message: Message, raw: string): void;
+  /** Takes what is no message. */
+  other(text: string): void;
   /** Answers the server. */
   reply(text: string): void;
 }
@@ -202,6 +197,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
   const taker: MessageTaker = {
     log,
     take: (message, raw) => handler?.onMessage(message, raw),
+    other: printed,
     reply: write,
   };
   const stdout = createLineSplitter({
@@ -210,7 +206,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     onLine(line) {
       // A failed parse takes long, in a flood of lines that are not messages.
       if (!START_OF_MESSAGE.test(line)) return printed(line);
-      takeMessages(line, mask, { ...taker, other: printed });
+      takeMessages(line, mask, taker);
     },
     onOverflow: (long) => leaveOut(long, `more than ${maxMessageBytes} bytes (maxMessageBytes in the launch)`, taker),
   });

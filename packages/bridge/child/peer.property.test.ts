@@ -206,7 +206,22 @@ test.each([
         }
         expect(stray).toEqual([]);
       }),
-      { numRuns: 300 },
+      {
+        numRuns: 300,
+        examples: [
+          [
+            // The second call of a session with an id whose first was given up has another at the server, also after its end.
+            [
+              { kind: "ask", asker: 0, id: "x", progress: false },
+              { kind: "cancel", at: 0 },
+              { kind: "ask", asker: 0, id: "x", progress: true },
+              { kind: "cancel", at: 3 },
+              { kind: "progress", at: 13 },
+            ],
+            false,
+          ],
+        ],
+      },
     );
   },
 );

@@ -143,7 +143,7 @@ export function createPeer(options: {
     Id,
     { resolve: (message: Message) => void; reject: (error: PeerError) => void; timer: NodeJS.Timeout | null }
   >();
-  /** Asker's ids, with their progress tokens, that the child knows as they are and may still answer. */
+  /** Ids, with their progress tokens, that the child may still answer; none where ids are remapped, and come but once. */
   const givenUp = new Map<Id, Id | undefined>();
   /** Whether a call was renamed though ids are not remapped. */
   let hasRenamed = false;
@@ -254,8 +254,8 @@ export function createPeer(options: {
     // Such a stream has no other end.
     call.span?.end(call.method === "subscriptions/listen" ? null : "cancelled");
     cancelled = true;
-    if (!call.renamed) {
-      givenUp.set(call.clientId, call.clientToken);
+    if (!remap) {
+      givenUp.set(call.wireId, call.renamed ? call.wireId : call.clientToken);
       const [oldest] = givenUp.size > MAX_GIVEN_UP ? givenUp.keys() : [];
       if (oldest !== undefined) givenUp.delete(oldest);
     }

@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 
 import { metaKey } from "./era.ts";
-import { code, errorText, type Id, type Message, metaOf } from "./json-rpc.ts";
+import { code, errorText, type Id, metaOf, readMessage } from "./json-rpc.ts";
 import { findValues, lastText, replaceValues } from "./json-splice.ts";
 
 /**
@@ -64,25 +64,28 @@ function giveUp(exchange: Exchange): void {
 
 /** For requests whose numbers JavaScript prints differently: the written form of ids and progress tokens, by JavaScript's form. */
 const digits = new WeakMap<ServerResponse, Map<string, string>>();
+const ID_PATH = ["id"];
+const TOKEN_PATH = ["params", "_meta", "progressToken"];
 const ID_PLACES = [["id"], ["params", "progressToken"]];
 const SUBSCRIPTION_PLACES = ["params", "result"].map((part) => [part, "_meta", metaKey.subscriptionId]);
 
 /** Makes answers to this request repeat its id and progress token as it wrote them. @param text The request's. */
-export function keepDigits(response: ServerResponse, message: Message, text: string): void {
-  for (const [value, path] of [
-    [message.id, ["id"]],
-    [metaOf(message.params)?.progressToken, ["params", "_meta", "progressToken"]],
-  ] as const) {
-    if (typeof value !== "number") continue;
-    const printed = JSON.stringify(value);
-    // Written as JavaScript would: nothing to note.
-    const isPlain = [",", "}"].some((end) => text.includes(`"${path.at(-1)}":${printed}${end}`));
-    if (isPlain && Number.isSafeInteger(value)) continue;
-    const written = lastText(text, path);
-    if (written === printed) continue;
-    const known = digits.get(response) ?? new Map<string, string>();
-    digits.set(response, known.set(printed, written));
-  }
+export function keepDigits(response: ServerResponse, request: unknown, text: string): void {
+  const message = readMessage(request);
+  if (message?.method === undefined) return;
+  if (typeof message.id === "number") keepNumber(response, message.id, ID_PATH, text);
+  const token = metaOf(message.params)?.progressToken;
+  if (typeof token === "number") keepNumber(response, token, TOKEN_PATH, text);
+}
+
+function keepNumber(response: ServerResponse, value: number, path: readonly string[], text: string): void {
+  const member = `"${path.at(-1)}":${value}`;
+  // Written as JavaScript would: nothing to note.
+  if (Number.isSafeInteger(value) && (text.includes(`${member},`) || text.includes(`${member}}`))) return;
+  const written = lastText(text, path);
+  if (written === String(value)) return;
+  const known = digits.get(response) ?? new Map<string, string>();
+  digits.set(response, known.set(String(value), written));
 }
 
 function withDigits(response: ServerResponse, json: string): string {
@@ -113,10 +116,6 @@ export function createExchange(
   };
 }
 
-function sessionHeader(exchange: Exchange): Record<string, string> {
-  return exchange.sessionId === null ? {} : { "mcp-session-id": exchange.sessionId };
-}
-
 /** Begins the event stream if it has not begun. */
 export function openStream(exchange: Exchange): void {
   if (exchange.streaming || exchange.ended) return;
@@ -131,7 +130,7 @@ function writeStreamHead(exchange: Exchange): void {
     "content-type": "text/event-stream",
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",
-    ...sessionHeader(exchange),
+    ...(exchange.sessionId === null ? {} : { "mcp-session-id": exchange.sessionId }),
   });
   exchange.response.flushHeaders();
 }
@@ -195,12 +194,10 @@ export function sendAnswer(exchange: Exchange, json: string, status = 200): void
 
 function writeJson(exchange: Exchange, json: string, status: number): void {
   exchange.ended = true;
-  exchange.response.writeHead(status, {
-    "content-type": "application/json",
-    "content-length": Buffer.byteLength(json),
-    ...sessionHeader(exchange),
-  });
-  exchange.response.end(json);
+  const length = Buffer.byteLength(json);
+  const head = ["content-type", "application/json", "content-length", String(length)];
+  if (exchange.sessionId !== null) head.push("mcp-session-id", exchange.sessionId);
+  exchange.response.writeHead(status, head).end(json, length === json.length ? "latin1" : "utf8");
   leaveRoom(exchange);
 }
 

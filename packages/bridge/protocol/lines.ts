@@ -33,9 +33,16 @@ export function createLineSplitter<Watched extends Overflow = Overflow>(
   let skipping = false;
   let watched: Watched | null = null;
 
-  function emit(bytes: Buffer): void {
-    const end = bytes.length > 0 && bytes[bytes.length - 1] === CARRIAGE_RETURN ? bytes.length - 1 : bytes.length;
-    if (end > 0) onLine(bytes.toString("utf8", 0, end));
+  function emit(bytes: Buffer, start: number, to: number): void {
+    const end = to > start && bytes[to - 1] === CARRIAGE_RETURN ? to - 1 : to;
+    if (end > start) onLine(bytes.toString("utf8", start, end));
+  }
+
+  function emitHeld(): void {
+    const line = Buffer.concat(parts);
+    parts = [];
+    held = 0;
+    emit(line, 0, line.length);
   }
 
   function skip(): void {
@@ -59,31 +66,22 @@ export function createLineSplitter<Watched extends Overflow = Overflow>(
       while (start < chunk.length) {
         const at = chunk.indexOf(LINE_FEED, start);
         const end = at === -1 ? chunk.length : at;
-        const part = chunk.subarray(start, end);
-        if (!skipping && held + part.length > maxBytes) skip();
+        if (!skipping && held + end - start > maxBytes) skip();
         if (skipping) {
-          watched?.see(part);
+          watched?.see(chunk.subarray(start, end));
           if (at !== -1) skipped();
-        } else if (at === -1) {
-          parts.push(part);
-          held += part.length;
-        } else if (held === 0) emit(part);
+        } else if (at !== -1 && held === 0) emit(chunk, start, end);
         else {
-          parts.push(part);
-          const line = Buffer.concat(parts);
-          parts = [];
-          held = 0;
-          emit(line);
+          parts.push(chunk.subarray(start, end));
+          held += end - start;
+          if (at !== -1) emitHeld();
         }
         start = end + 1;
       }
     },
     end() {
-      const rest = Buffer.concat(parts);
-      parts = [];
-      held = 0;
       if (skipping) skipped();
-      else if (rest.length > 0) emit(rest);
+      else emitHeld();
     },
   };
 }

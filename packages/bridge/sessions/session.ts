@@ -359,9 +359,10 @@ export function createSession(options: SessionOptions): Session {
         requests === 0
           ? null
           : createExchange(httpResponse, { streamable, outstanding: requests, batch, keeper: replay });
-      const raws = batch ? itemsOf(text) : [text];
-      for (const [index, message] of messages.entries()) {
-        const raw = raws[index] ?? JSON.stringify(message);
+      const raws = batch ? itemsOf(text) : null;
+      for (let index = 0; index < messages.length; index += 1) {
+        const message = messages[index] as Message; // within the bounds
+        const raw = raws === null ? text : (raws[index] ?? JSON.stringify(message));
         const kind = kindOf(message);
         if (kind === "request" && exchange !== null) request(message, exchange, raw);
         else if (kind === "notification") notification(message, raw);

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 
 import { isObject } from "@toolyard/service-kit/json.ts";
 import { parseTraceparent } from "@toolyard/service-kit/tracing/trace-context.ts";
@@ -13,9 +14,9 @@ import { type ServerSpan, TRACE_HEADER } from "./trace-header.ts";
 export interface CallSpans {
   /**
    * Gives a request the context of its headers, or that of a span which begins here. Changes the message, and answers its text.
-   * @param header Of the HTTP request, by its lower-case name
+   * @param headers Of the HTTP request
    */
-  continue(message: Message, text: string, header: (name: string) => string | undefined): string;
+  continue(message: Message, text: string, headers: IncomingHttpHeaders): string;
   /** The spans that have ended since the last time, each once. */
   drain(): ServerSpan[];
 }
@@ -67,31 +68,35 @@ export function createCallSpans({ now = () => performance.timeOrigin + performan
   }
 
   return {
-    continue(message, text, header) {
-      const traceparent = header("traceparent");
+    continue(message, text, headers) {
+      const traceparent = oneOf(headers.traceparent);
       // The proxy makes up a context, not sampled, for calls that have none: servers would not record what they otherwise would.
       if (traceparent === undefined || traceparent.endsWith("-00")) return text;
       const parent = parseTraceparent(traceparent);
       if (parent === null || (Number.parseInt(parent.flags, 16) & SAMPLED) === 0) return text;
-      if (header(TRACE_HEADER) === undefined) {
+      if (headers[TRACE_HEADER] === undefined) {
         // A context in the message is the client's own, and nearer to the call than that of the HTTP request.
         if (metaOf(message.params)?.traceparent !== undefined) return text;
-        return withContext(message, text, contextOf(traceparent, header));
+        return withContext(message, text, contextOf(traceparent, headers));
       }
       const { spanId, span } = begin(parent.spanId);
       running.set(message, span);
       const own = `00-${parent.traceId}-${spanId}-${parent.flags}`;
       const isOfMessage = metaOf(message.params)?.traceparent !== undefined;
-      return withContext(message, text, isOfMessage ? { traceparent: own } : contextOf(own, header));
+      return withContext(message, text, isOfMessage ? { traceparent: own } : contextOf(own, headers));
     },
     drain: () => ended.splice(0),
   };
 }
 
-function contextOf(traceparent: string, header: (name: string) => string | undefined): Record<string, string> {
+function oneOf(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header[0] : header;
+}
+
+function contextOf(traceparent: string, headers: IncomingHttpHeaders): Record<string, string> {
   const context: Record<string, string> = { traceparent };
   for (const name of ["tracestate", "baggage"]) {
-    const value = header(name);
+    const value = oneOf(headers[name]);
     if (value !== undefined && value !== "") context[name] = value;
   }
   return context;

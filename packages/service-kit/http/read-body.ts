@@ -4,7 +4,11 @@ import { ToolyardError } from "../errors/errors.ts";
 
 /** Reads a body of text whole. @throws ToolyardError PAYLOAD_TOO_LARGE, BAD_USER_INPUT, or the connection's own error */
 export async function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
-  const bytes = await readBytes(request, maxBytes);
+  return textOf(await readBytes(request, maxBytes));
+}
+
+/** The text of a whole body. @throws ToolyardError BAD_USER_INPUT */
+export function textOf(bytes: Buffer): string {
   const text = bytes.toString("utf8");
   // Invalid UTF-8 becomes this character; a text that differs from the one sent must not run.
   if (text.includes("\uFFFD") && !isUtf8(bytes)) throw new ToolyardError("BAD_USER_INPUT", "The body is not in UTF-8.");
