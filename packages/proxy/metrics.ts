@@ -1,10 +1,5 @@
 import { createCacheMeter, type CacheMeter } from "@toolyard/cache";
-import {
-  createBoundedLabel,
-  createMetrics,
-  methodLabel,
-  type CountSeries,
-} from "@toolyard/service-kit/process/metrics.ts";
+import { createMetrics, methodLabel, type CountSeries } from "@toolyard/service-kit/process/metrics.ts";
 import type { Registry } from "prom-client";
 
 /** The proxy's metrics. */
@@ -13,8 +8,10 @@ export interface ProxyMetrics {
   caches: CacheMeter;
   /** @param seconds Null for a long-lived stream, whose duration tells nothing about speed. */
   call(method: string, status: number, seconds: number | null): void;
-  /** A call that reached the tool's deployment. Only a bounded number of tools are told apart. */
-  toolCall(slug: string, failed: boolean): void;
+  /** A call that reached a deployment of the tool. Only a bounded number of deployments are told apart, those whose names are known. */
+  toolCall(slug: string, deploymentId: string, failed: boolean): void;
+  /** A deployment takes no calls any more: its series end, and leave room for another's. */
+  deploymentLeft(deploymentId: string): void;
 }
 
 export interface ProxyGauges {
@@ -22,12 +19,21 @@ export interface ProxyGauges {
   streams: () => number;
   routes: () => number;
   refusedRoutes: () => number;
+  /** The name of a deployment that takes calls. */
+  nameOf: (deploymentId: string) => string | undefined;
   connected: () => boolean;
   spool: () => { batches: number; bytes: number; dropped: number };
 }
 
+interface CallSeries {
+  names: { tool: string; deployment: string };
+  ok: CountSeries;
+  error: CountSeries;
+}
+
 const BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60];
-const MAX_TOOLS = 200;
+const MAX_DEPLOYMENTS = 200;
+const REST = { tool: "other tools", deployment: "other deployments" };
 
 export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
   const metrics = createMetrics();
@@ -38,8 +44,8 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
   });
   const toolCalls = metrics.counter({
     name: "mcp_tool_calls_total",
-    help: `Calls that reached a deployment, by the tool's slug (${MAX_TOOLS} of them) and outcome.`,
-    labelNames: ["tool", "outcome"],
+    help: `Calls that reached a deployment (${MAX_DEPLOYMENTS} of them), by the tool's slug, the deployment's name and outcome.`,
+    labelNames: ["tool", "deployment", "outcome"],
   });
   const durations = metrics
     .histogram({
@@ -67,9 +73,24 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
     "Usage records dropped: the spool was full, or the disk or the control plane refused them.",
     () => gauges.spool().dropped,
   );
-  const labelOf = createBoundedLabel({ max: MAX_TOOLS, rest: "other tools" });
   const requestSeries = new Map<number, Map<string, CountSeries>>();
-  const toolSeries = new Map<string, { ok: CountSeries; error: CountSeries }>();
+  /** By deployment. */
+  const callSeries = new Map<string, CallSeries>();
+  /** Of all others, which never leaves. */
+  const restSeries = openSeries(REST);
+
+  function openSeries(names: CallSeries["names"]): CallSeries {
+    const of = (outcome: string) => toolCalls.series({ ...names, outcome });
+    return { names, ok: of("ok"), error: of("error") };
+  }
+
+  function callSeriesOf(tool: string, deploymentId: string): CallSeries {
+    const deployment = callSeries.size < MAX_DEPLOYMENTS ? gauges.nameOf(deploymentId) : undefined;
+    if (deployment === undefined) return restSeries;
+    const series = openSeries({ tool, deployment });
+    callSeries.set(deploymentId, series);
+    return series;
+  }
 
   function requestsOf(method: string, status: number): CountSeries {
     const byMethod = requestSeries.get(status) ?? new Map<string, CountSeries>();
@@ -85,17 +106,15 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
       (requestSeries.get(status)?.get(method) ?? requestsOf(methodLabel(method), status)).inc();
       if (seconds !== null) durations.observe(seconds);
     },
-    toolCall(slug, failed) {
-      const tool = labelOf(slug);
-      let series = toolSeries.get(tool);
-      if (!series) {
-        series = {
-          ok: toolCalls.series({ tool, outcome: "ok" }),
-          error: toolCalls.series({ tool, outcome: "error" }),
-        };
-        toolSeries.set(tool, series);
-      }
+    toolCall(slug, deploymentId, failed) {
+      const series = callSeries.get(deploymentId) ?? callSeriesOf(slug, deploymentId);
       series[failed ? "error" : "ok"].inc();
+    },
+    deploymentLeft(deploymentId) {
+      const left = callSeries.get(deploymentId);
+      if (!left) return;
+      callSeries.delete(deploymentId);
+      for (const outcome of ["ok", "error"]) toolCalls.forget({ ...left.names, outcome });
     },
   };
 }

@@ -662,6 +662,7 @@ describe("/metrics", () => {
     });
 
   test("counts calls, for administrators and for who has METRICS_TOKEN", async () => {
+    await addRoutes(routeTo("echo", [], { ref: "echo-1", deploymentId: "deployment-echo" }));
     await call("/mcp/echo/v1/mcp", rpc("tools/call", "shout"));
     const administrator = await controlPlane.accessToken("root", "ADMIN", ["ADMIN"]);
     for (const credential of ["a-token-for-scrapers", administrator]) {
@@ -670,9 +671,15 @@ describe("/metrics", () => {
       const metrics = await answer.text();
       expect(metrics).toMatch(/^mcp_requests_total\{method="POST",status="200"\} [1-9]/m);
       expect(metrics).toContain("mcp_request_duration_seconds_bucket");
-      expect(metrics).toMatch(/^mcp_tool_calls_total\{tool="echo",outcome="ok"\} [1-9]/m);
+      expect(metrics).toMatch(/^mcp_tool_calls_total\{tool="echo",deployment="echo-1",outcome="ok"\} [1-9]/m);
       expect(metrics).not.toContain("shout");
     }
+    routes.pop();
+    controlPlane.setRoutes(routes);
+    await eventually("the deployment that has ended is left out", async () => {
+      const metrics = await (await read("a-token-for-scrapers")).text();
+      return metrics.includes("mcp_tool_calls_total") && !metrics.includes("echo-1");
+    });
   });
 
   test.each([

@@ -69,6 +69,7 @@ export async function createProxy(options: {
     demandOf: (deploymentId) => demands.of(deploymentId),
     logger,
     onLeft: (replica) => busy.left(replica),
+    onDeploymentLeft: (deploymentId) => metrics.deploymentLeft(deploymentId),
     now: own,
   });
   const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");
@@ -127,6 +128,7 @@ export async function createProxy(options: {
     streams: () => calls.streams(),
     routes: () => routes.count(),
     refusedRoutes: () => controlPlane.refusedRoutes(),
+    nameOf: (deploymentId) => routes.nameOf(deploymentId),
     connected: () => controlPlane.connected(),
     spool: () => journal.stats(),
   });

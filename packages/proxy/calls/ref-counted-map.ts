@@ -2,6 +2,7 @@
 export interface RefCountedMap<Value> {
   acquire(key: string, create: () => Value): Value;
   release(key: string): void;
+  get(key: string): Value | undefined;
   values(): Iterable<Value>;
 }
 
@@ -22,6 +23,7 @@ export function createRefCountedMap<Value>(onLetGo: (value: Value) => void = () 
       shares.delete(key);
       onLetGo(share.value);
     },
+    get: (key) => shares.get(key)?.value,
     *values() {
       for (const { value } of shares.values()) yield value;
     },

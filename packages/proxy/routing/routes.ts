@@ -47,6 +47,8 @@ export interface Routes {
   /** Null before the first table. */
   version(): string | null;
   count(): number;
+  /** The name of a deployment that has a route of its own. */
+  nameOf(deploymentId: string): string | undefined;
   find(slug: string, ref: string): RouteGroup | undefined;
   /** Calls `listener` once, after the next change of this address's targets. Returns a function that unsubscribes. */
   onceChanged(slug: string, ref: string, listener: () => void): () => void;
@@ -72,9 +74,12 @@ export function createRoutes(options: {
   logger: Logger;
   /** Notes that a replica is in no route any more. */
   onLeft?: (replica: Replica) => void;
+  /** Notes that a deployment has no route of its own any more. */
+  onDeploymentLeft?: (deploymentId: string) => void;
   now?: () => number;
 }): Routes {
-  const { allowPrivateRemotes, demandOf, logger, onLeft = () => undefined, now = Date.now } = options;
+  const { allowPrivateRemotes, demandOf, logger, now = Date.now } = options;
+  const { onLeft = () => undefined, onDeploymentLeft = () => undefined } = options;
   const onPoolError = (error: unknown) => logger.warn({ err: error }, "connections of a replica could not be closed");
   // The same replica may be in several routes, and in a table that is still coming: one pool and one count for it.
   const replicas: RefCountedMap<Replica> = createRefCountedMap((replica) => {
@@ -83,6 +88,9 @@ export function createRoutes(options: {
   });
   const loads: RefCountedMap<ToolLoad> = createRefCountedMap();
   const demands: RefCountedMap<Demand> = createRefCountedMap();
+  const named: RefCountedMap<Pick<Route, "deploymentId" | "ref">> = createRefCountedMap(({ deploymentId }) =>
+    onDeploymentLeft(deploymentId),
+  );
   let table: Table = { routes: new Map(), groups: new Map() };
   let coming: Table | null = null;
   let latest: Pick<RouteTable, "version" | "position" | "sessionKey"> | null = null;
@@ -90,7 +98,10 @@ export function createRoutes(options: {
   const waiting = new Map<string, Set<() => void>>();
 
   function take(route: Route): DeploymentRoute {
-    const base = `/mcp/{slug}${route.ref === "" ? "" : route.ref === "staging" ? "@staging" : "@{deployment}"}/v1`;
+    const { deploymentId, ref } = route;
+    const isOwn = isOwnRoute(route);
+    if (isOwn) named.acquire(deploymentId, () => ({ deploymentId, ref }));
+    const base = `/mcp/{slug}${isOwn ? "@{deployment}" : ref === "" ? "" : `@${ref}`}/v1`;
     const mcpPathname = withoutQuery(route.mcpPath);
     return {
       ...route,
@@ -101,7 +112,7 @@ export function createRoutes(options: {
         return replica;
       }),
       load: loads.acquire(route.toolId, () => ({ running: 0 })),
-      demand: route.autoscaled ? demands.acquire(route.deploymentId, () => demandOf(route.deploymentId)) : null,
+      demand: route.autoscaled ? demands.acquire(deploymentId, () => demandOf(deploymentId)) : null,
       mcpPathname,
       mcpEndpoint: base + mcpPathname,
       otherEndpoint: `${base}/{path}`,
@@ -113,6 +124,7 @@ export function createRoutes(options: {
     for (const target of route.targets) replicas.release(replicaKey(target));
     loads.release(route.toolId);
     if (route.demand !== null) demands.release(route.deploymentId);
+    if (isOwnRoute(route)) named.release(route.deploymentId);
   }
 
   /** Answers the route that had the key. */
@@ -201,6 +213,7 @@ export function createRoutes(options: {
     parts: () => latest && partsOf(latest, table.routes.values()),
     version: () => latest?.version ?? null,
     count: () => table.groups.size,
+    nameOf: (deploymentId) => named.get(deploymentId)?.ref,
     find: (slug, ref) => table.groups.get(addressOf(slug, ref)),
     onceChanged(slug, ref, listener) {
       const address = addressOf(slug, ref);
@@ -249,6 +262,11 @@ function* partsOf(
     part = [];
   }
   yield { ...latest, begins, more: false, routes: part, removed: [] };
+}
+
+/** Whether it is one deployment's alone, by whose name it is called. */
+function isOwnRoute({ ref }: Route): boolean {
+  return ref !== "" && ref !== "staging";
 }
 
 /** Neither a slug nor a ref has a slash. */

@@ -5,7 +5,12 @@ import { Counter, Gauge, Registry } from "./prometheus.ts";
 /** A process's metrics in Prometheus' form. Labels are few and never an id, a raw path or a caller's text. */
 export interface Metrics {
   readonly registry: Registry;
-  counter<Label extends string>(described: Described<Label>): SeriesOf<Label, CountSeries>;
+  counter<Label extends string>(
+    described: Described<Label>,
+  ): SeriesOf<Label, CountSeries> & {
+    /** Ends a series: it is shown no more, and what still counts in it is lost. */
+    forget(labels: Record<Label, string>): void;
+  };
   /** @param described.buckets upper bounds, ascending; `+Inf` is added */
   histogram<Label extends string = never>(
     described: Described<Label> & { buckets: readonly number[] },
@@ -63,6 +68,7 @@ export function createMetrics(): Metrics {
           const own = all.of(labels);
           return { inc: () => void (own.count += 1) };
         },
+        forget: all.forget,
       };
     },
     histogram: (described) => observed(registry, described, described.buckets),
@@ -148,11 +154,16 @@ function observed<Label extends string>(
 function createSeries<Label extends string, Series>(
   labelNames: readonly Label[],
   make: (labels: Record<Label, string>) => Series,
-): { of(labels: Record<Label, string>): Series; values(): Iterable<Series> } {
+): {
+  of(labels: Record<Label, string>): Series;
+  forget(labels: Record<Label, string>): void;
+  values(): Iterable<Series>;
+} {
   const all = new Map<string, Series>();
+  const keyOf = (labels: Record<Label, string>) => labelNames.map((label) => labels[label]).join("\n");
   return {
     of(labels) {
-      const key = labelNames.map((label) => labels[label]).join("\n");
+      const key = keyOf(labels);
       let series = all.get(key);
       if (!series) {
         series = make(labels);
@@ -160,6 +171,7 @@ function createSeries<Label extends string, Series>(
       }
       return series;
     },
+    forget: (labels) => void all.delete(keyOf(labels)),
     values: () => all.values(),
   };
 }
