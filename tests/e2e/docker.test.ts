@@ -3,10 +3,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { eventually, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
+import { askOf } from "./fixtures/deployed.ts";
 
 /* Replicas in containers beside those that are processes, on the engine at TEST_DOCKER_HOST. */
 
@@ -53,32 +54,13 @@ describe.skipIf(noContainers !== null)(
 
     test("are deployed, called, scaled, started again after a kill, adopted by the next Toolyard, and leave nothing", async () => {
       let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
-      const ask = <Data>(query: string, variables: Record<string, unknown>) =>
-        graphqlClient(toolyard.url, token).query<Data>(query, variables);
+      const { ask, look, healthy, stop, call, isHealthy } = askOf(() => ({ toolyard, token }));
       const command = async (...args: string[]) => {
         const env = { ...process.env, GREETING: "hello", TOOLYARD_URL: toolyard.url, TOOLYARD_TOKEN: token };
         const { stdout } = await run(process.execPath, [join(import.meta.dirname, "../../cli/main.ts"), ...args], {
           env,
         });
         return JSON.parse(stdout) as { id: string; runtime: string; status: string };
-      };
-      const healthy = (id: string, count: number) =>
-        eventually(`${count} of ${id} serve`, async () => {
-          const { deployment } = await ask<{
-            deployment: { status: string; health: string; reason: string | null; replicas: { phase: string }[] };
-          }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase } } }", { id });
-          const { status, health, replicas, reason } = deployment;
-          const ready = replicas.filter(({ phase }) => phase === "READY").length;
-          if (status === "RUNNING" && health === "HEALTHY" && ready === count) return true;
-          throw new Error(reason ?? status);
-        });
-      const call = async (slug: string, tool: string, args: object = {}) => {
-        const client = await connectMcp("v1", `${toolyard.proxyUrl}/mcp/${slug}/v1/mcp`, token);
-        try {
-          return await client.callTool(tool, { ...args });
-        } finally {
-          await client.close();
-        }
       };
 
       await command("register", "beside", "--json", "--", process.execPath, sampleServerEntry(), "stdio");
@@ -116,24 +98,16 @@ describe.skipIf(noContainers !== null)(
       await healthy(contained.id, 2);
       expect(await running()).toEqual(before);
       expect(await call("contained", "whoami")).toMatch(/^hello from/);
-      const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
-        services: Record<string, { status: string }>;
-      };
-      expect(services["runtime:docker"]).toMatchObject({ status: "healthy" });
+      expect(await isHealthy("runtime:docker")).toBe(true);
 
       const [one] = await containers();
       const writes = ["node", "--eval", 'require("node:fs").writeFileSync("/cache", "")'];
       await command("register", "wrong", "--json", "--image", IMAGE, "--", ...writes);
       const wrong = await command("deploy", "wrong", "--json", "--no-wait");
-      await eventually("what would help it is said", async () => {
-        const { deployment } = await ask<{ deployment: { reason: string | null } }>(
-          "query ($id: ID!) { deployment(id: $id) { reason } }",
-          { id: wrong.id },
-        );
-        return deployment.reason?.includes("writablePaths");
-      });
-      for (const { id } of [contained, beside, wrong])
-        await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
+      await eventually("what would help it is said", async () =>
+        (await look(wrong.id)).reason?.includes("writablePaths"),
+      );
+      for (const { id } of [contained, beside, wrong]) await stop(id);
       await eventually("no container is left", async () => (await containers()).length === 0);
       const filters = encodeURIComponent(
         JSON.stringify({ label: [`dev.toolyard.owner=${one?.Labels["dev.toolyard.owner"]}`] }),

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { eventually, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import {
   clusterImage,
   noCluster,
@@ -14,6 +14,7 @@ import {
 } from "@toolyard/testing/cluster.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
+import { askOf } from "./fixtures/deployed.ts";
 import { scaleByLoad } from "./fixtures/scaled-by-load.ts";
 
 /* Replicas in pods beside those that are processes, in the cluster of TEST_KUBECONFIG, by the ServiceAccount that scripts/setup-k8s.sh makes. */
@@ -68,8 +69,7 @@ describe.skipIf(noCluster !== null)(
 
     test("are deployed, called, scaled, replaced without a failed call, started again after a kill, adopted by the next Toolyard, served while the cluster is away, and leave nothing", async () => {
       let token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
-      const ask = <Data>(query: string, variables: Record<string, unknown>) =>
-        graphqlClient(toolyard.url, token).query<Data>(query, variables);
+      const { ask, look, healthy, stop, call, isHealthy } = askOf(() => ({ toolyard, token }));
       const DEPLOY = "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name runtime } }";
       interface Deployed {
         deployTool: { id: string; name: string; runtime: string };
@@ -81,32 +81,6 @@ describe.skipIf(noCluster !== null)(
         );
         const { deployTool } = await ask<Deployed>(DEPLOY, { input: { toolId: createTool.id, ...input } });
         return { ...deployTool, toolId: createTool.id };
-      };
-      const look = async (id: string) =>
-        (
-          await ask<{
-            deployment: {
-              status: string;
-              health: string;
-              reason: string | null;
-              replicas: { phase: string; restarts: number }[];
-            };
-          }>("query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase restarts } } }", { id })
-        ).deployment;
-      const healthy = (id: string, count: number) =>
-        eventually(`${count} of ${id} serve`, async () => {
-          const { status, health, replicas, reason } = await look(id);
-          const ready = replicas.filter(({ phase }) => phase === "READY").length;
-          if (status === "RUNNING" && health === "HEALTHY" && ready === count) return true;
-          throw new Error(reason ?? status);
-        });
-      const call = async (slug: string, tool: string, args: object = {}) => {
-        const client = await connectMcp("v1", `${toolyard.proxyUrl}/mcp/${slug}/v1/mcp`, token);
-        try {
-          return await client.callTool(tool, { ...args });
-        } finally {
-          await client.close();
-        }
       };
 
       const env = [
@@ -127,7 +101,7 @@ describe.skipIf(noCluster !== null)(
       expect(await call("beside", "echo", { message: "there?" })).toContain("there?");
       await eventually("a command that is not there is told", async () => (await look(wrong.id)).status === "FAILED");
       expect((await look(wrong.id)).reason).toMatch(/^The image's command cannot be run\. .*\/no\/such\/program/);
-      await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: wrong.id });
+      await stop(wrong.id);
       const manifests = JSON.stringify(await ours("deployments,configmaps,services,pods"));
       expect(manifests).toContain("hello");
       expect(manifests).not.toContain("a-secret-of-the-pod");
@@ -175,12 +149,7 @@ describe.skipIf(noCluster !== null)(
       await healthy(next.id, 2);
       expect((await podsOf(next.id)).toSorted()).toEqual(before);
       expect(await call("podded", "whoami")).toMatch(/^hello from mcp-podded-/);
-      const isReachable = async () => {
-        const { services } = (await (await fetch(`${toolyard.url}/health`)).json()) as {
-          services: Record<string, { status: string }>;
-        };
-        return services["runtime:kubernetes"]?.status === "healthy";
-      };
+      const isReachable = () => isHealthy("runtime:kubernetes");
       expect(await isReachable()).toBe(true);
 
       const asItWas = await look(next.id);
@@ -196,8 +165,7 @@ describe.skipIf(noCluster !== null)(
       expect(asItWas).toMatchObject({ status: "RUNNING", reason: null });
       expect((await podsOf(next.id)).toSorted()).toEqual(before);
 
-      for (const { id } of [next, direct, beside])
-        await ask("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
+      for (const { id } of [next, direct, beside]) await stop(id);
       await eventually("nothing is left in the namespace", async () => (await ours(OBJECTS)).length === 0);
     });
 
