@@ -32,6 +32,8 @@ export type DesiredDeployment = Pick<
   probeIntervalMs: number;
   /** The replicas that load calls for; null where that does not count. */
   wantedByLoad: number | null;
+  /** How many replicas of the deployment that it is to replace are READY, as last read. */
+  readyBefore: number;
 };
 
 /**
@@ -116,7 +118,7 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
   if (deployment.desired === "RUN" && wantedByLoad !== null && wantedByLoad !== deployment.desiredReplicas)
     actions.push({ type: "scale", replicas: wantedByLoad });
   const toCarry = Math.max(wanted, wantedByLoad ?? 0);
-  if (deployment.desired === "RUN" && deployment.role === "PENDING" && mayTakeOver(kept, toCarry))
+  if (deployment.desired === "RUN" && deployment.role === "PENDING" && mayTakeOver(kept, toCarry, deployment))
     actions.push({ type: "shift" });
   const derived = deriveStatus(deployment, replicas);
   if (
@@ -227,9 +229,15 @@ function chooseRestarts(kept: readonly ObservedReplica[], generation: number): S
   return new Set(first ? [first] : idle);
 }
 
-function mayTakeOver(kept: readonly ObservedReplica[], wanted: number): boolean {
+/** Where some have failed, it takes over from no better one: that is decided with it, but asked only when it may be so. */
+function mayTakeOver(
+  kept: readonly ObservedReplica[],
+  wanted: number,
+  { desiredReplicas, readyBefore }: DesiredDeployment,
+): boolean {
   const ready = kept.filter(({ state }) => state.phase === "READY").length;
   const failed = kept.filter(({ state }) => state.phase === "FAILED").length;
+  if (ready < Math.min(desiredReplicas, readyBefore)) return false;
   return ready + failed >= wanted && (ready > 0 || wanted === 0);
 }
 

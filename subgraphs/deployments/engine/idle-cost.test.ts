@@ -189,3 +189,26 @@ test("what a sweep asks for is found by an index, however many deployments have 
     expect(scans).toEqual([]);
   });
 });
+
+test("a replacement that has failed in part is not asked again and again whether it may take over; it does once it is no worse", async () => {
+  await withDeployments(1, async ({ store, plane, pass }) => {
+    const older = await insertDeployment(store, "twice", 2, 9_001);
+    await pass(4 * SWEEP_MS);
+    const newer = await insertDeployment(store, "twice", 2, 9_003, undefined, { role: "PENDING" });
+    await store.transaction(async (tx) => {
+      const [, replica] = (await tx.load(newer.id))?.replicas ?? [];
+      if (replica) await tx.saveReplica({ ...replica, state: { phase: "FAILED", reason: "It exited.", words: null } });
+    });
+    await pass(4 * SWEEP_MS);
+    const rolesOf = async () =>
+      Promise.all([older, newer].map(async ({ id }) => (await store.load(id))?.deployment.role));
+    expect(await rolesOf()).toEqual(["ACTIVE", "PENDING"]);
+    const statements = await statementsOf(() => pass(4 * SWEEP_MS));
+    expect(statements.filter(({ sql }) => /FROM "deployments"/.test(sql) && /"launch"/.test(sql))).toEqual([]);
+
+    const [worse] = (await store.load(older.id))?.replicas ?? [];
+    for (const { name, replicaId } of plane.runtime.running()) if (replicaId === worse?.id) plane.sick.add(name);
+    await pass(MINUTE_MS);
+    expect(await rolesOf()).toEqual(["RETIRED", "ACTIVE"]);
+  });
+});

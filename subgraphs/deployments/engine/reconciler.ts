@@ -25,7 +25,7 @@ import { relocate } from "./relocate.ts";
 import { saveSettled } from "./settle.ts";
 import type { ListedNames } from "../usage/listed-names.ts";
 import { suspendReplicas } from "./suspension.ts";
-import { shiftRoute } from "./route-shift.ts";
+import { readyOf, shiftRoute } from "./route-shift.ts";
 
 /**
  * Closes the gap between the desired state and the replicas on this host. The only code that starts or stops replicas. Of the reconcilers of several
@@ -113,13 +113,17 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const quietProbes = createQuietProbes({ store, logger });
   const recorder = options.createRecorder?.(store) ?? recordsNothing;
   const autoscaler = createAutoscaler({ callsOf: load.callsOf, now });
-  const desiredOf = (deployment: Deployment): DesiredDeployment => ({
-    ...deployment,
-    probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000,
-    wantedByLoad: autoscaler.wanted(deployment, replacedBy(deployment)),
-  });
+  function desiredOf(deployment: Deployment): DesiredDeployment {
+    const replaced = replacedBy(deployment);
+    return {
+      ...deployment,
+      probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000,
+      wantedByLoad: autoscaler.wanted(deployment, replaced?.deployment ?? null),
+      readyBefore: readyOf(replaced),
+    };
+  }
   /** As last read: of which load is told, it is unsettled. */
-  function replacedBy({ role, toolId, environment }: Deployment): Deployment | null {
+  function replacedBy({ role, toolId, environment }: Deployment): DeploymentRecord | null {
     if (role !== "PENDING") return null;
     const active = known
       .all()
@@ -130,7 +134,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
           each.environment === environment &&
           each.desired === "RUN",
       );
-    return active?.deployment ?? null;
+    return active ?? null;
   }
   const census = createCensus({ known, runtimes, logger, hostId, graceMs });
   const work = createReplicaWork({

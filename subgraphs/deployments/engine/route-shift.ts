@@ -2,7 +2,7 @@ import { nextTimeSlice } from "@toolyard/service-kit";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 import { saveSettled } from "./settle.ts";
 
-const readyOf = (record: DeploymentRecord | null): number =>
+export const readyOf = (record: DeploymentRecord | null): number =>
   record?.replicas.filter(({ state }) => state.phase === "READY").length ?? 0;
 
 /**
