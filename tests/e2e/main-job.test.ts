@@ -143,6 +143,12 @@ test("register → deploy → watch → call in both eras → scale → stop →
     return usageRecords.edges.filter(({ node }) => node.mcpTool === "echo").length === 6 ? usageRecords : null;
   });
   expect(usage.edges.every(({ node }) => node.statusCode < 400)).toBe(true);
+  const counted = async () => {
+    const headers = { authorization: `Bearer ${token}` };
+    return (await fetch(`${toolyard.proxyUrl}/metrics`, { headers })).text();
+  };
+  const series = `mcp_tool_calls_total{tool="weather",deployment="${deployed.name}",outcome="ok"}`;
+  expect(await counted()).toContain(`\n${series} `);
 
   await admin.query("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id: deployed.id });
   const stopped = await eventually("STOPPED", async () => {
@@ -151,6 +157,7 @@ test("register → deploy → watch → call in both eras → scale → stop →
   });
   expect(stopped.stoppedAt).not.toBeNull();
   await eventually("the event that says STOPPED", () => live.events.at(-1)?.status === "STOPPED");
+  await eventually("it has left the proxy's metrics", async () => !(await counted()).includes(series));
 
   // Resuming misses nothing and repeats nothing.
   const middle = live.events[1]?.sequence ?? "";
