@@ -44,6 +44,8 @@ export interface BridgeOptions {
   memoryMb?: number | null;
   /** Processes and threads, likewise. */
   maxTasks?: number | null;
+  /** As of a `Handover`. */
+  memoryKillCounts?: readonly string[] | undefined;
   /** Instead of looking at the machine. */
   memory?: Memory;
   /** A request without answer or progress for this long fails, and is cancelled at the server. */
@@ -120,7 +122,12 @@ export function createBridge(options: BridgeOptions): Bridge {
   let sweeps = 0;
 
   const {
-    memory = createMemory({ now, limitBytes: memoryMb === null ? null : memoryMb * 1024 * 1024, limitTasks: maxTasks }),
+    memory = createMemory({
+      now,
+      limitBytes: memoryMb === null ? null : memoryMb * 1024 * 1024,
+      limitTasks: maxTasks,
+      killCounts: options.memoryKillCounts,
+    }),
   } = options;
   const onFailure = (): void => children.warm();
   const pool = createPool({ launch, first, spare, log, mask, now, memory, maxMessageBytes, onFailure });

@@ -16,12 +16,13 @@ function prepare() {
   try {
     const options = parseArguments(process.argv.slice(2));
     const { command, args, workingDirectory } = options;
-    const { token, secrets, logKey, ...handedOver } = takeHandover(process.env);
+    const { token, secrets, logKey, memoryKillCounts, ...handedOver } = takeHandover(process.env);
     return {
       options,
       token,
       secrets,
       logKey,
+      memoryKillCounts,
       launch: prepareLaunch({ command, args, workingDirectory, ...handedOver }),
     };
   } catch (error) {
@@ -35,7 +36,7 @@ if (process.argv[2] === WARM_UP_FLAG) {
   process.exit(0);
 }
 
-const { options, token, secrets, logKey, launch } = prepare();
+const { options, token, secrets, logKey, memoryKillCounts, launch } = prepare();
 // The server starts while the bridge is still loading itself: on a cold deployment both are on the critical path.
 let first: SpawnedProcess;
 try {
@@ -65,6 +66,7 @@ try {
     token,
     secrets,
     logKey,
+    memoryKillCounts,
     writeLog: (line) => process.stdout.write(line),
   });
 } catch (error) {

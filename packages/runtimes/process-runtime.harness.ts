@@ -7,6 +7,7 @@ import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { freePort } from "@toolyard/testing/ports.ts";
 import { expect } from "vitest";
 import { isPortFree } from "./port-probe.ts";
+import { createCgroups } from "./process/cgroups.ts";
 import { createProcessRuntime } from "./process/process-runtime.ts";
 import type { ProcessRuntimeOptions } from "./process/process-runtime.ts";
 import { createProcessTable } from "./process/process-table.ts";
@@ -126,6 +127,17 @@ function environmentOf(pid: number): string {
     // It ended, or is somebody else's.
     return "";
   }
+}
+
+/** Whether the kernel of this host bounds the memory of a replica. */
+export function memoryIsLimited(): boolean {
+  const cgroups = createCgroups({ ownerId: `probe-${process.pid}` });
+  const folders = cgroups.create("memory", { cpus: null, memoryMb: 64, processes: 1, diskMb: 1 });
+  const isLimited = folders.some((folder) =>
+    ["memory.max", "memory.limit_in_bytes"].some((file) => existsSync(join(folder, file))),
+  );
+  cgroups.remove(folders);
+  return isLimited;
 }
 
 /** Why there is no bubblewrap here, or null. */

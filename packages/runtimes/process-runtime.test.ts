@@ -1,14 +1,13 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
-import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
+import { memoryIsLimited, openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { ProcessRuntimeOptions } from "./process/process-runtime.ts";
 import type { ReplicaHandle, ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
-import { createCgroups } from "./process/cgroups.ts";
 import { stopAll } from "./fixtures/stop-all.ts";
 
 const FIXTURES = join(import.meta.dirname, "fixtures");
@@ -36,16 +35,6 @@ function withLaunch(spec: ReplicaSpec, change: Partial<ReplicaLaunch & { kind: "
 }
 async function isAlive(handle: ReplicaHandle): Promise<boolean> {
   return (await harness.runtime.inspect(handle)).alive;
-}
-/** Whether the kernel of this host bounds the memory of a replica. */
-function memoryIsLimited(): boolean {
-  const cgroups = createCgroups({ ownerId: `probe-${process.pid}` });
-  const folders = cgroups.create("memory", { cpus: null, memoryMb: 64, processes: 1, diskMb: 1 });
-  const isLimited = folders.some((folder) =>
-    ["memory.max", "memory.limit_in_bytes"].some((file) => existsSync(join(folder, file))),
-  );
-  cgroups.remove(folders);
-  return isLimited;
 }
 const texts = async (handle: ReplicaHandle, last = 100): Promise<string[]> =>
   (await harness.runtime.logs(handle, last)).map(({ text }) => text);
@@ -210,7 +199,12 @@ describe("launches", () => {
       "--memory-mb": "4096",
       "--max-tasks": "1024",
     };
-    const { args, ...handed } = JSON.parse(line?.text ?? "") as { args: string[] };
+    const { args, ...handed } = JSON.parse(line?.text ?? "") as {
+      args: string[];
+      inherited: { memoryKillCounts?: string[] };
+    };
+    // Where this host has control groups.
+    delete handed.inherited.memoryKillCounts;
     const ownArgs = args.slice(0, args.indexOf("--"));
     expect(Object.fromEntries(ownArgs.flatMap((flag, at) => (at % 2 === 0 ? [[flag, ownArgs[at + 1]]] : [])))).toEqual(
       flags,
@@ -399,6 +393,23 @@ test.skipIf(!limitsMemory)(
       .poll(async () => await runtime.inspect(handle))
       .toMatchObject({ signal: "SIGKILL", why: "It used more than its 150 MiB of memory." });
     expect(await texts(handle)).toContainEqual("Killed by the system: it used more than its 150 MiB of memory.");
+  },
+);
+
+test.skipIf(!limitsMemory).each(["none", ...(problem === null ? (["bubblewrap"] as const) : [])] as const)(
+  "a server on stdio that the kernel ends at its start has the reason in its bridge's log, with PROCESS_ISOLATION=%s",
+  async (isolation) => {
+    const { runtime, fixture } = await open({ isolation, pollIntervalMs: 60_000 });
+    const spec = await fixture("fat", "");
+    const eats = "const all = []; for (;;) all.push(Buffer.alloc(1_048_576, 1));";
+    const own = { sessions: "ISOLATED", timeoutSeconds: 30, startTimeoutSeconds: 30 };
+    const limits = { maxSessions: null, idleSeconds: null, maxMessageBytes: null };
+    const launch = { ...spec.launch, ...own, ...limits, kind: "stdio", command: process.execPath, args: ["-e", eats] };
+    const resources = { ...UNSAID, memoryMb: 256 };
+    const handle = await runtime.start({ ...spec, resources, launch: launch as ReplicaLaunch, port: null });
+    await expect
+      .poll(() => texts(handle))
+      .toContainEqual(expect.stringMatching(/killed by SIGKILL for want of memory/));
   },
 );
 

@@ -24,6 +24,8 @@ export interface Handover {
   setpriv: string | null;
   /** Where servers' folders are made. */
   temporaryDirectory: string;
+  /** Files in which the kernel counts the processes that it ended here for want of memory. @default the container's */
+  memoryKillCounts?: readonly string[];
 }
 
 const EXEC = fileURLToPath(new URL("./exec.mjs", import.meta.url));

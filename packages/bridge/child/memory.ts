@@ -19,8 +19,8 @@ export interface MemoryOptions {
   limitTasks: number | null;
   /** Bytes that are free on the machine, or in the bridge's control group. */
   available?: () => number;
-  /** Files in which the kernel counts its kills. */
-  killCounts?: readonly string[];
+  /** Files in which the kernel counts its kills. @default the container's */
+  killCounts?: readonly string[] | undefined;
 }
 
 /** A child's assumed size while none is known, and the reserve that stays free. */
@@ -59,7 +59,7 @@ export function createMemory(options: MemoryOptions): Memory {
       // Children that ended meanwhile make room, too.
       return Math.max(0, Math.floor(fitting) + looked - groups.length);
     },
-    kills: () => Math.max(...killCounts.map(killsIn)),
+    kills: () => Math.max(0, ...killCounts.map(killsIn)),
   };
 }
 

@@ -36,6 +36,8 @@ export interface Cgroups {
   members(folders: readonly string[]): number[] | null;
   /** Whether the kernel ended one of its processes for want of memory. */
   ranOutOfMemory(folders: readonly string[]): boolean;
+  /** Files in which the kernel counts that, of the group that `create` makes for that name; each is there only where that version is. */
+  memoryKillCounts(name: string): string[];
   /** SIGKILL to all in it, at once where the kernel can. */
   kill(folders: readonly string[]): void;
   /** Removes a group in which nothing runs any more. Whether it is gone: the kernel may hold one for moments yet. */
@@ -51,6 +53,7 @@ export const noCgroups: Cgroups = {
   enter: () => undefined,
   members: () => null,
   ranOutOfMemory: () => false,
+  memoryKillCounts: () => [],
   kill: () => undefined,
   remove: () => true,
 };
@@ -70,6 +73,7 @@ const MAX_SUBGROUPS = 64;
 /** The kernel's default. */
 const CPU_PERIOD_US = 100_000;
 /** Files of version 2 and version 1. */
+const KILL_COUNTS = ["memory.events", "memory.oom_control"];
 const CPU_LIMIT = "cpu.max";
 const OLD_CPU_LIMIT = "cpu.cfs_quota_us";
 /** Those of version 2 that limit. */
@@ -136,6 +140,10 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
       return mount === undefined ? listed : processesIn(join(mount.root, relative(mount.mount, first)));
     },
     ranOutOfMemory: (folders) => own(folders).some(wasKilledIn),
+    memoryKillCounts: (name) =>
+      foldersOf(name).flatMap((folder) =>
+        KILL_COUNTS.flatMap((file) => [join(folder, file), join(folder, LEAF, file)]),
+      ),
     kill(folders) {
       const [first] = own(folders);
       if (first !== undefined) attempt(() => writeFileSync(join(first, "cgroup.kill"), "1", { flag: "r+" }));
@@ -239,7 +247,7 @@ function processesIn(group: string): number[] {
 
 /** Version 1 counts a kill in the group of the process, version 2 in those above it as well. */
 function wasKilledIn(folder: string): boolean {
-  const counts = ["memory.events", "memory.oom_control"].map((file) => readOrEmpty(join(folder, file)));
+  const counts = KILL_COUNTS.map((file) => readOrEmpty(join(folder, file)));
   let below: string[] = [];
   attempt(() => {
     below = subgroupsOf(folder);

@@ -4,6 +4,7 @@ import { commandLineProblems, scriptIndex, type CommandLine } from "@toolyard/la
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";
+import type { Cgroups } from "./cgroups.ts";
 import { checkRunnable, findOnPath, resolveCommand } from "./command-resolution.ts";
 import type { HostPaths } from "./host-paths.ts";
 import { withoutEnvironment } from "./invocation.ts";
@@ -49,10 +50,11 @@ export interface LaunchPlannerOptions {
   hostPaths: HostPaths;
   sandbox: Sandbox | null;
   prlimit: Prlimit;
+  cgroups: Pick<Cgroups, "memoryKillCounts">;
 }
 
 export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanner {
-  const { hostEnv, replicaEnv, trust, bridgeEntry, storage, hostPaths, sandbox, prlimit } = options;
+  const { hostEnv, replicaEnv, trust, bridgeEntry, storage, hostPaths, sandbox, prlimit, cgroups } = options;
   // In a sandbox everything ends with the bridge.
   const setpriv = sandbox ? null : findOnPath("setpriv", hostEnv["PATH"] ?? "");
 
@@ -123,6 +125,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
           command,
           args: launch.args,
         });
+        const memoryKillCounts = cgroups.memoryKillCounts(spec.name);
         const handover: Handover = {
           token: spec.token,
           logKey,
@@ -130,6 +133,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
           environment,
           setpriv,
           temporaryDirectory,
+          ...(memoryKillCounts.length > 0 && { memoryKillCounts }),
         };
         inner = {
           argv: [process.execPath, ...args],

@@ -129,6 +129,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     hostPaths,
     sandbox,
     prlimit: createPrlimit(hostEnv),
+    cgroups,
   });
   const terminatorFor = (groups: Cgroups) => createTerminator({ table, cgroups: groups, now, killTimeoutMs });
   const terminator = terminatorFor(cgroups);
