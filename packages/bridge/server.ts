@@ -133,7 +133,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     else json(response, 200, { jsonrpc: "2.0", id, result: answer });
   }
 
-  /** A tick after its head a request of one packet is here whole: it is read without listeners and promises, which cost CPU. */
+  /** A tick after its head all of a small body is here: it is read without listeners and promises, which cost CPU. */
   function post(request: IncomingMessage, response: ServerResponse): void {
     if (!JSON_TYPE.test(request.headers["content-type"] ?? ""))
       return refuse(response, 415, { message: "Unsupported Media Type: Content-Type must be application/json" });
@@ -141,7 +141,7 @@ export function createBridgeServer(options: ServerOptions): Server {
   }
 
   function read(request: IncomingMessage, response: ServerResponse): Work {
-    if (request.complete && request.readableLength <= request.readableHighWaterMark)
+    if (request.headers["content-length"] === String(request.readableLength))
       return take(request, response, (request.read() as Buffer | null) ?? NO_BYTES);
     return readBytes(request, MAX_BODY_BYTES).then(
       (bytes) => take(request, response, bytes),

@@ -111,6 +111,8 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   let asked: Promise<unknown> | null = null;
   /** Settled once a stateless caller has come. */
   let spoken: Promise<"sessions" | "stateless"> | null = null;
+  /** What that settled to; null before. */
+  let revision: "sessions" | "stateless" | null = null;
   /** Children that were asked for their revision and not used yet. */
   let raw: Child | null = null;
   let discovered: SharedChild | null = null;
@@ -142,6 +144,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     },
     onStateless() {
       spoken = Promise.resolve("stateless");
+      revision = "stateless";
     },
   });
 
@@ -169,6 +172,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     discovered = null;
     if (child !== null) return child;
     spoken = null;
+    revision = null;
     throw new Unavailable("the server spoke protocol revision 2026-07-28 before and does not now; try again", 1);
   }
 
@@ -190,12 +194,19 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
 
   function speaks(): Promise<"sessions" | "stateless"> {
     if (spoken !== null) return spoken;
-    learning = learn();
-    spoken = learning;
-    learning.catch(() => {
-      spoken = null;
-    });
-    return spoken;
+    const asking = learn();
+    learning = asking;
+    spoken = asking;
+    asking.then(
+      (answer) => {
+        if (spoken === asking) revision = answer;
+      },
+      () => {
+        spoken = null;
+        revision = null;
+      },
+    );
+    return asking;
   }
 
   /** The blank child, if it holds nobody's state. */
@@ -264,8 +275,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     child.user = user;
   }
 
-  async function used(taken: Promise<Lease>, caller: string): Promise<Lease> {
-    const lease = await taken;
+  function used(lease: Lease, caller: string): Lease {
     const { child } = lease;
     use(child, caller, child.peer.open.size === 0 && child.reserved === 1);
     return lease;
@@ -273,22 +283,25 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
 
   return {
     use: (child, caller) => use(child, caller, child.peer.open.size === 0),
-    speakStateless: async () => (await inTime(speaks())) === "stateless",
+    speakStateless: async () => (revision ?? (await inTime(speaks()))) === "stateless",
     async lease({ caller, user, capabilities, stateless, mayAsk, mayLog, childId, whenGone }) {
       pool.admit(user);
       const waitMs = timeoutSeconds * SHARE_OF_WAIT;
-      if (stateless && (await inTime(speaks())) === "stateless") {
+      if (stateless && (revision ?? (await inTime(speaks()))) === "stateless") {
         const own = { key: JSON.stringify(["stateless", caller]), caller };
         const isApart = mayLog || now() < apartUntil || (childId !== undefined && leases.has(own.key, childId));
         const group = isApart ? own : everybody;
-        return used(leases.take({ group, start: startForStateless, alone: mayLog, childId, waitMs, whenGone }), user);
+        return used(
+          await leases.take({ group, start: startForStateless, alone: mayLog, childId, waitMs, whenGone }),
+          user,
+        );
       }
       const group = sessionGroup(caller, capabilities);
       const isBlank = Object.keys(capabilities).length === 0;
       const start = async (): Promise<SharedChild> =>
         (isBlank && caller !== "" && raw === null ? takeBlank() : null) ??
         (await startForSessions(capabilities, caller));
-      return used(leases.take({ group, start, alone: mayAsk || mayLog, childId, waitMs, whenGone }), user);
+      return used(await leases.take({ group, start, alone: mayAsk || mayLog, childId, waitMs, whenGone }), user);
     },
     surrender(initialize) {
       const { protocolVersion } = leases.find(blank.key)?.identity ?? {};

@@ -220,7 +220,7 @@ describe("launches", () => {
         setpriv: expect.toBeOneOf([null, expect.stringMatching(/^\//)]),
         temporaryDirectory: join(dataDir, "replicas/stdio/tmp"),
       },
-      execArgv: ["--max-semi-space-size=1", "--no-parallel-scavenge", "--disable-sigusr1"],
+      execArgv: ["--max-semi-space-size=2", "--no-parallel-scavenge", "--disable-sigusr1"],
     });
   });
 });

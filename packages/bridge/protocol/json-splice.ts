@@ -16,6 +16,12 @@ export interface Span {
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const OPENING_BRACE = 0x7b;
+const CLOSING_BRACE = 0x7d;
+const OPENING_BRACKET = 0x5b;
+const CLOSING_BRACKET = 0x5d;
 
 function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
@@ -39,13 +45,17 @@ function endOfString(text: string, start: number): number {
   return -1;
 }
 
+function endsScalar(code: number): boolean {
+  return code === COMMA || code === CLOSING_BRACE || code === CLOSING_BRACKET || isSpace(code);
+}
+
 /** The index after the value that begins at `start`, or -1. */
 function endOfValue(text: string, start: number): number {
-  const first = text[start];
-  if (first === '"') return endOfString(text, start);
-  if (first !== "{" && first !== "[") {
+  const first = text.charCodeAt(start);
+  if (first === QUOTE) return endOfString(text, start);
+  if (first !== OPENING_BRACE && first !== OPENING_BRACKET) {
     let at = start;
-    while (at < text.length && !/[\s,\]}]/.test(text[at] ?? "")) at += 1;
+    while (at < text.length && !endsScalar(text.charCodeAt(at))) at += 1;
     return at === start ? -1 : at;
   }
   let depth = 0;
@@ -58,8 +68,8 @@ function endOfValue(text: string, start: number): number {
       continue;
     }
     at += 1;
-    if (code === 0x7b || code === 0x5b) depth += 1;
-    else if (code === 0x7d || code === 0x5d) {
+    if (code === OPENING_BRACE || code === OPENING_BRACKET) depth += 1;
+    else if (code === CLOSING_BRACE || code === CLOSING_BRACKET) {
       depth -= 1;
       if (depth === 0) return at;
     }
@@ -84,7 +94,7 @@ function eachMember(
   start: number,
   see: (key: string | null, start: number, end: number, keyStart: number) => void,
 ): void {
-  if (text[start] !== "{") return;
+  if (text.charCodeAt(start) !== OPENING_BRACE) return;
   let at = skipSpace(text, start + 1);
   while (text.charCodeAt(at) === QUOTE) {
     const keyStart = at;
@@ -92,13 +102,13 @@ function eachMember(
     if (keyEnd === -1) return;
     const key = keyOf(text, at, keyEnd);
     at = skipSpace(text, keyEnd);
-    if (text[at] !== ":") return;
+    if (text.charCodeAt(at) !== COLON) return;
     at = skipSpace(text, at + 1);
     const end = endOfValue(text, at);
     if (end === -1) return;
     see(key, at, end, keyStart);
     at = skipSpace(text, end);
-    if (text[at] !== ",") return;
+    if (text.charCodeAt(at) !== COMMA) return;
     at = skipSpace(text, at + 1);
   }
 }

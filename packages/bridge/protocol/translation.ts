@@ -20,15 +20,20 @@ const envelopeKeys: readonly string[] = [
   metaKey.logLevel,
 ];
 
+const NOT_PASSED_ON: readonly string[] = ["_meta", "inputResponses", "requestState"];
+
+function without(object: Record<string, unknown>, keys: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)));
+}
+
 /** The params of a request to pass on: all but the envelope and members of another round. */
 export function withoutEnvelope(params: Params | undefined): Params | undefined {
   if (params === undefined) return undefined;
   const { _meta: meta } = params;
   // Not by a rest pattern: that takes seconds where there are very many.
-  const rest: Params = { ...params };
-  for (const key of ["_meta", "inputResponses", "requestState"]) Reflect.deleteProperty(rest, key);
+  const rest = without(params, NOT_PASSED_ON);
   if (!isObject(meta)) return rest;
-  const kept = Object.fromEntries(Object.entries(meta).filter(([key]) => !envelopeKeys.includes(key)));
+  const kept = without(meta, envelopeKeys);
   return Object.keys(kept).length === 0 ? rest : { ...rest, _meta: kept };
 }
 

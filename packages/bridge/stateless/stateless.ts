@@ -13,6 +13,7 @@ import { createHeldCalls, type HeldCalls } from "./held-calls.ts";
 import { lastText, printFrom } from "../protocol/json-splice.ts";
 import { code, type Id, isId, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import type { LineLog } from "../child/line-log.ts";
+import type { ToolNote } from "../child/tool-notes.ts";
 import { findParamMismatch } from "../protocol/param-headers.ts";
 import { type Call, restoreId } from "../child/peer.ts";
 import { Unavailable } from "../child/pool.ts";
@@ -167,22 +168,20 @@ export function createStateless(options: {
   }
 
   /** Refuses a call that contradicts its tool's declaration. */
-  async function isToolRefused(
+  function isToolRefused(
+    note: ToolNote,
     shared: SharedChild,
     message: Message,
     header: StatelessRequest["header"],
     response: ServerResponse,
-  ): Promise<boolean> {
+  ): boolean {
     const { id = null, params } = message;
-    if (typeof params?.name !== "string" || shared.identity.capabilities.tools === undefined) return false;
-    const note = await shared.tools.find(params.name);
-    if (note === undefined) return false;
     if (note.needsTask && shared.speaks === "sessions") {
-      const text = `the tool ${params.name} runs as a task only, which takes a session: initialize one`;
+      const text = `the tool ${String(params?.name)} runs as a task only, which takes a session: initialize one`;
       refuse(response, 200, { id, code: code.invalidParams, message: text });
       return true;
     }
-    const found = findParamMismatch(note.headers, params.arguments, header);
+    const found = findParamMismatch(note.headers, params?.arguments, header);
     if (found === null) return false;
     const refusal = mismatch(id, found.header, found.body);
     refuse(response, refusal.status, refusal);
@@ -214,7 +213,14 @@ export function createStateless(options: {
     const shared = lease.child;
     try {
       const owner: Asker = { shared, caller, target, capabilities, logLevel };
-      if (method === "tools/call" && (await isToolRefused(shared, message, request.header, response))) return;
+      if (
+        method === "tools/call" &&
+        typeof params?.name === "string" &&
+        shared.identity.capabilities.tools !== undefined
+      ) {
+        const note = shared.tools.known(params.name) ?? (await shared.tools.find(params.name));
+        if (note !== undefined && isToolRefused(note, shared, message, request.header, response)) return;
+      }
       if (response.destroyed) return;
       if (shared.speaks === "stateless")
         return untranslated.pass({ message, id, text: request.text, owner, exchange, state: tagged });
