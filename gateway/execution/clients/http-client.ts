@@ -14,7 +14,8 @@ import type {
 } from "./subgraph-client.ts";
 import { variablesTextOf } from "./subgraph-client.ts";
 import { parseSubgraphResponse } from "./subgraph-response.ts";
-import { WireProblem, type WireResponse } from "./wire/response-parser.ts";
+import { WireProblem } from "@toolyard/service-kit/http/wire/response-reader.ts";
+import type { WireResponse } from "./wire/response-parser.ts";
 import { WireClosed } from "./wire/wire-connection.ts";
 import { createWirePool, WireTimeout, WireUnreached } from "./wire/wire-pool.ts";
 

@@ -121,7 +121,7 @@ export function createAttempts(options: {
     if (paths !== null && !isMcp && call.message === null && !isOpen(path.path, paths))
       return refuse(call, closedPath(path));
     const target: UpstreamTarget = {
-      dispatcher: replica.pool(),
+      dispatcher: replica.dispatcher(),
       path: trail.movedTo || (call.message?.ownId ?? targetOf(replica, deployment, path)),
       headers: replica.headers,
       isForeign: legacy !== null,

@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
 import { endEvents, STALLED_CLIENT_MS, type Refusal } from "./answer.ts";
-import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
+import { isEncoded, isEventStream, kindOf, outcomeOf, signerFor, type AnswerHeaders } from "./answer-filters.ts";
 import type { OutcomeWatch } from "../mcp/answer-outcome.ts";
 import { readClient } from "../mcp/client-info.ts";
 import { mcpIdOf } from "../mcp/mcp-refusal.ts";
@@ -14,7 +14,7 @@ import { answerNotHeld, broken, compressedStream, malformed, notFollowed, notLet
 import type { Replica } from "../routing/replica.ts";
 import { referencesOf, type References } from "../mcp/references.ts";
 import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
-import type { AnswerFilter } from "../mcp/round-trips.ts";
+import { createEventFilter, createJsonFilter, signState, type AnswerFilter } from "../mcp/round-trips.ts";
 import type { SharedBudget } from "./budget.ts";
 import { isRedirect, knowsTransport } from "../legacy/transport.ts";
 import { isOfRequest, isTimeout } from "./replica-errors.ts";
@@ -29,7 +29,7 @@ import {
   type Trail,
   type UpstreamTarget,
 } from "./upstream-target.ts";
-import type { DeploymentRoute, Routes } from "../routing/routes.ts";
+import type { Routes } from "../routing/routes.ts";
 
 /** Sends a call to one replica, once, and its answer back. */
 export type Exchange = (call: Call, place: Place, target: UpstreamTarget, trail: Trail) => void;
@@ -40,7 +40,7 @@ const MAX_HOPS = 3;
 /** Bytes read of an answer that may not be the caller's. */
 const MAX_ASIDE_BYTES = 64 * 1024;
 
-export function createExchange(options: {
+interface ExchangeOptions {
   routes: Pick<Routes, "sessionIds" | "requestStates">;
   refuse: (call: Call, refusal: Refusal) => void;
   held: SharedBudget;
@@ -55,279 +55,335 @@ export function createExchange(options: {
   sendAgain: (call: Call, place: Place, trail: Trail) => void;
   /** Nothing of the call has reached the replica. */
   neverSent: (call: Call, place: Place, error: Error) => void;
-}): Exchange {
-  const { routes, refuse, held, isDraining, busy, now, warn, goOn, sendAgain, neverSent } = options;
+}
 
-  function send(
-    call: Call,
-    place: Place,
-    { dispatcher, path: asked, headers: own, isForeign }: UpstreamTarget,
-    trail: Trail,
-  ): void {
-    const { deployment, replica } = place;
-    const { request, response, path, head, body, atMcp: isMcp } = call;
-    /** The target of a redirect within the replica. */
-    let movedTo: string | null = null;
-    /** Whether an answer may show that the server speaks HTTP+SSE, and that answer, which is the caller's if it does not show it. */
-    let isUnsure =
+export function createExchange(options: ExchangeOptions): Exchange {
+  return (call, place, target, trail) => new RunningExchange(options, call, place, target, trail).send();
+}
+
+/** A class, since each call has one: a dozen functions of its own would cost more than the work that they do. */
+class RunningExchange implements Dispatcher.DispatchHandler {
+  private readonly options: ExchangeOptions;
+  private readonly call: Call;
+  private readonly place: Place;
+  private readonly target: UpstreamTarget;
+  private readonly trail: Trail;
+  /** Whether it counts as a call that the replica owes an answer. */
+  private readonly owes: boolean;
+  /** Whether an answer may show that the server speaks HTTP+SSE, and that answer, which is the caller's if it does not show it. */
+  private isUnsure: boolean;
+  private heldAnswer: HeldAnswer | null = null;
+  /** The target of a redirect within the replica. */
+  private movedTo: string | null = null;
+  /** Bytes of an answer that may not be the caller's. */
+  private passed = 0;
+  private begun = false;
+  private left = Infinity;
+  private isOfEvents = false;
+  /** Signs what a JSON answer asks; one of `wholeBytes` in one piece needs no filter. */
+  private sign: ((own: string) => string) | null = null;
+  private wholeBytes = -1;
+  private filter: AnswerFilter | null = null;
+  private outcome: OutcomeWatch | null = null;
+  /** The head of an answer whose length is known only at its end. */
+  private waitingHead: string[] | null = null;
+  private stalled: NodeJS.Timeout | undefined;
+
+  constructor(options: ExchangeOptions, call: Call, place: Place, target: UpstreamTarget, trail: Trail) {
+    const { isForeign } = target;
+    this.options = options;
+    this.call = call;
+    this.place = place;
+    this.target = target;
+    this.trail = trail;
+    this.owes = isForeign && !call.isStream;
+    this.isUnsure =
       isForeign &&
       call.message === null &&
       !trail.isLegacyKnown &&
-      (isMcp || isOtherName(path.path, replica, deployment));
-    let heldAnswer: HeldAnswer | null = null;
-    let passed = 0;
+      (call.atMcp || isOtherName(call.path.path, place.replica, place.deployment));
+  }
+
+  send(): void {
+    const { call, target } = this;
+    const { deployment, replica } = this.place;
+    const { head, body } = call;
     const timeoutMs = deployment.options.timeoutSeconds * 1000;
-    const headers = forwardedHeaders(call, replica, own);
+    const headers = forwardedHeaders(call, replica, target.headers);
     if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
       headers.push("content-length", String(head.contentLength));
     }
-    let begun = false;
-    let left = Infinity;
-    let isOfEvents = false;
-    let filter: AnswerFilter | null = null;
-    let outcome: OutcomeWatch | null = null;
-    /** The head of an answer whose length is known only at its end. */
-    let waitingHead: string[] | null = null;
-    let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
     if (!call.isStream) replica.owed += 1;
     deployment.demand?.uses(replica);
-    const owes = isForeign && !call.isStream;
-    if (owes) busy.began(replica, timeoutMs);
-
-    function sendOn(to: string): void {
-      if (!call.gone) sendAgain(call, place, { ...trail, movedTo: to, hops: trail.hops + 1 });
-    }
-
-    function finish(): void {
-      if (response.writableEnded) {
-        filter?.drop();
-        return;
-      }
-      const rest = filter?.end() ?? null;
-      if (waitingHead !== null && !response.headersSent)
-        response.writeHead(call.status, [...waitingHead, "content-length", String(rest?.length ?? 0)]);
-      if (rest === null) response.end();
-      else endWith(response, rest);
-    }
-
-    /** Ends an answer that has begun: a stream of events with the reason, anything else can only be cut off. */
-    function breakOff(refusal: Refusal): void {
-      if (isOfEvents && outcome !== null && left === Infinity) endEvents(call, refusal, mcpIdOf(call) ?? "null");
-      else response.destroy();
-    }
-
-    function giveHeld({ status, received, chunks }: HeldAnswer, controller: Dispatcher.DispatchController): void {
-      heldAnswer = null;
-      handler.onResponseStart(controller, status, received);
-      for (const chunk of chunks) handler.onResponseData(controller, chunk);
-    }
-
-    /** Whether the server must be addressed in another way, according to its answer. */
-    function decide(answer: HeldAnswer): void {
-      const isKnown = knowsTransport(Buffer.concat(answer.chunks).toString("latin1"));
-      const detected = isKnown ? undefined : replica.legacy?.detect(streamPathsOf(replica, deployment, answer.status));
-      goOn(call, detected, (isLegacy) => {
-        if (isLegacy !== true) {
-          giveHeld(answer, ENDED);
-          return finish();
-        }
-        sendAgain(call, place, { ...NO_TRAIL, isLegacyKnown: true });
-      });
-    }
-
-    const handler: Dispatcher.DispatchHandler &
-      Required<Pick<Dispatcher.DispatchHandler, "onResponseStart" | "onResponseData">> = {
-      onRequestStart(controller) {
-        begun = true;
-        call.controller = controller;
-        if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
-      },
-      onResponseStart(controller, status, received) {
-        if (owes) busy.heard(replica);
-        if (status < 200 || response.headersSent) return;
-        const references = () =>
-          referencesOf({
-            path: call.path,
-            host: call.head.host,
-            deployment,
-            replica,
-            asked,
-            site: call.entrance.site,
-          });
-        if (isMcp && isRedirect(status)) {
-          const to = references().atReplica(String(received.location));
-          if (to === null || trail.hops >= MAX_HOPS) {
-            refuse(call, notFollowed(to === null ? "elsewhere" : "circle"));
-            return controller.abort(new Error("The redirect is not followed."));
-          }
-          // Another place may be this caller's alone.
-          if (path.query === "" && isOtherSlash(to, asked)) replica.movedTo = to;
-          if (body.content === null || Buffer.isBuffer(body.content)) {
-            movedTo = to;
-            return;
-          }
-        }
-        if (isUnsure && isUncertain(call, status)) {
-          isUnsure = false;
-          heldAnswer = { status, received, chunks: [] };
-          return;
-        }
-        if (isForeign && request.method === "GET" && isEventStream(received) && isEncoded(received)) {
-          refuse(call, compressedStream());
-          return controller.abort(new Error("The stream cannot be read."));
-        }
-        if (isForeign && isMcp && status === 401) {
-          refuse(call, notLetIn());
-          return controller.abort(new Error("The server does not let the launch in."));
-        }
-        if (isMcp && status === 404) replica.movedTo = null;
-        call.status = status;
-        const answer = ["x-request-id", call.requestId];
-        passResponseHeaders(received, answer);
-        // nginx and similar proxies buffer streamed answers unless told not to.
-        if (isEventStream(received) && received["x-accel-buffering"] === undefined)
-          answer.push("x-accel-buffering", "no");
-        if (isForeign) passReferringHeaders(received, answer, references);
-        filter = filterFor(call, replica, { status, headers: received }, { states: routes.requestStates(), held });
-        if (isForeign && request.method === "GET" && status === 200 && isEventStream(received)) {
-          response.once("close", () => replica.messagePaths.forget(response));
-          filter = createEndpointFilter((endpoint) =>
-            endpointAtRoute(call, deployment, replica, endpoint, references()),
-          );
-        }
-        call.outcome = outcome = outcomeOf(call, received);
-        isOfEvents = isEventStream(received);
-        const ownId = received["mcp-session-id"];
-        if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
-        if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
-        if (isDraining()) answer.push("connection", "close");
-        const length = received["content-length"];
-        if (filter !== null) {
-          dropHeader(answer, "content-length");
-          if (!isEventStream(received)) {
-            waitingHead = answer;
-            return;
-          }
-        }
-        response.writeHead(status, answer);
-        if (filter === null && typeof length === "string") left = Number(length);
-        // Bytes of one packet go out in one; a stream's head does not wait for its first event.
-        else process.nextTick(flushHead, response);
-      },
-      onResponseData(controller, received) {
-        if (owes) busy.heard(replica);
-        if (movedTo !== null) {
-          // Of a redirect only the head counts.
-          passed += received.length;
-          if (passed > MAX_ASIDE_BYTES) controller.abort(new Error("The redirect's body is not read on."));
-          return;
-        }
-        if (heldAnswer !== null) {
-          passed += received.length;
-          heldAnswer.chunks.push(received);
-          if (passed > MAX_ASIDE_BYTES) giveHeld(heldAnswer, controller);
-          return;
-        }
-        outcome?.see(received);
-        const chunk = filter === null ? received : filter.push(received);
-        if (chunk === null) return;
-        if (chunk === "no room") {
-          if (response.headersSent) breakOff(answerNotHeld());
-          else refuse(call, answerNotHeld());
-          call.refused = true;
-          return controller.abort(new Error("There is no room for the answer."));
-        }
-        if (waitingHead !== null) {
-          response.writeHead(call.status, waitingHead);
-          waitingHead = null;
-        }
-        left -= chunk.length;
-        if (left === 0) return endWith(response, chunk);
-        if (response.write(chunk)) return;
-        controller.pause();
-        stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
-        response.once("drain", () => {
-          clearTimeout(stalled);
-          controller.resume();
-        });
-      },
-      onResponseEnd() {
-        replica.outstanding -= 1;
-        if (!call.isStream) replica.owed -= 1;
-        if (owes) busy.ended(replica, true);
-        call.controller = null;
-        clearTimeout(stalled);
-        replica.health.succeeded(now());
-        if (movedTo !== null) return sendOn(movedTo);
-        if (heldAnswer !== null) return decide(heldAnswer);
-        finish();
-      },
-      onResponseError(_controller, error) {
-        replica.outstanding -= 1;
-        if (!call.isStream) replica.owed -= 1;
-        if (owes) busy.ended(replica, !begun || !(call.gone || isTimeout(error)));
-        call.controller = null;
-        clearTimeout(stalled);
-        filter?.drop();
-        if (call.gone || call.refused || response.writableEnded) return;
-        if (movedTo !== null) return sendOn(movedTo);
-        if (isOfRequest(error)) return refuse(call, malformed());
-        if (!begun) return neverSent(call, place, error);
-        const timedOut = isTimeout(error);
-        // Slow is not broken: only connections that end in the middle speak against a replica.
-        if (!timedOut) replica.health.failed(now());
-        call.status = timedOut ? 504 : 502;
-        warn(call, replica, call.status, error);
-        const refusal = timedOut ? tooSlow(deployment.options.timeoutSeconds) : broken();
-        if (!response.headersSent) return refuse(call, refusal);
-        // A bridge's sessions end with it; the rest of another's answer may be asked for.
-        const isOver = outcome?.isResumable !== true || !(timedOut || isForeign);
-        const isOwed = outcome !== null && !outcome.answered && outcome.failure === null;
-        if (isOver && isOwed) breakOff(refusal);
-        else response.destroy();
-      },
-    };
-    dispatcher.dispatch(
+    if (this.owes) this.options.busy.began(replica, timeoutMs);
+    target.dispatcher.dispatch(
       {
-        path: asked,
+        path: target.path,
         // Node's parser lets no other pass.
-        method: (request.method ?? "GET") as Dispatcher.HttpMethod,
+        method: (call.request.method ?? "GET") as Dispatcher.HttpMethod,
         headers,
         body: body.content,
         headersTimeout: timeoutMs,
         bodyTimeout: call.isStream ? 0 : timeoutMs,
       },
-      handler,
+      this,
     );
   }
 
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    const { call } = this;
+    this.begun = true;
+    call.controller = controller;
+    if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, received: AnswerHeaders): void {
+    const { call, trail } = this;
+    const { busy, refuse, routes, held, isDraining } = this.options;
+    const { replica } = this.place;
+    const { isForeign, path: asked } = this.target;
+    const { request, response, path, body, atMcp: isMcp } = call;
+    if (this.owes) busy.heard(replica);
+    if (status < 200 || response.headersSent) return;
+    if (isMcp && isRedirect(status)) {
+      const to = this.references().atReplica(String(received.location));
+      if (to === null || trail.hops >= MAX_HOPS) {
+        refuse(call, notFollowed(to === null ? "elsewhere" : "circle"));
+        return controller.abort(new Error("The redirect is not followed."));
+      }
+      // Another place may be this caller's alone.
+      if (path.query === "" && isOtherSlash(to, asked)) replica.movedTo = to;
+      if (body.content === null || Buffer.isBuffer(body.content)) {
+        this.movedTo = to;
+        return;
+      }
+    }
+    if (this.isUnsure && isUncertain(call, status)) {
+      this.isUnsure = false;
+      this.heldAnswer = { status, received, chunks: [] };
+      return;
+    }
+    const isOfEvents = isEventStream(received);
+    if (isForeign && request.method === "GET" && isOfEvents && isEncoded(received)) {
+      refuse(call, compressedStream());
+      return controller.abort(new Error("The stream cannot be read."));
+    }
+    if (isForeign && isMcp && status === 401) {
+      refuse(call, notLetIn());
+      return controller.abort(new Error("The server does not let the launch in."));
+    }
+    if (isMcp && status === 404) replica.movedTo = null;
+    call.status = status;
+    const answer = ["x-request-id", call.requestId];
+    passResponseHeaders(received, answer);
+    // nginx and similar proxies buffer streamed answers unless told not to.
+    if (isOfEvents && received["x-accel-buffering"] === undefined) answer.push("x-accel-buffering", "no");
+    if (isForeign) passReferringHeaders(received, answer, () => this.references());
+    this.isOfEvents = isOfEvents;
+    const kind = kindOf(received);
+    call.outcome = this.outcome = outcomeOf(call, kind);
+    const ownId = received["mcp-session-id"];
+    if (typeof ownId === "string") answer.push("mcp-session-id", this.sessionIdFor(ownId));
+    if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
+    if (isDraining()) answer.push("connection", "close");
+    const length = received["content-length"];
+    const sign = kind === null ? null : signerFor(call, replica, status, routes.requestStates());
+    if (isForeign && request.method === "GET" && status === 200 && isOfEvents) {
+      response.once("close", () => replica.messagePaths.forget(response));
+      this.filter = createEndpointFilter((endpoint) => this.endpointAtRoute(endpoint, this.references()));
+    } else if (sign !== null && kind === "events") {
+      this.filter = createEventFilter(sign, held.of(call.caller?.subject ?? ""));
+    }
+    if (sign !== null || this.filter !== null) dropHeader(answer, "content-length");
+    if (sign !== null && kind === "json") {
+      this.sign = sign;
+      this.wholeBytes = typeof length === "string" ? Number(length) : -1;
+      this.waitingHead = answer;
+      return;
+    }
+    response.writeHead(status, answer);
+    if (this.filter === null && typeof length === "string") this.left = Number(length);
+    // Bytes of one packet go out in one; a stream's head does not wait for its first event.
+    else process.nextTick(flushHead, response);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, received: Buffer): void {
+    const { call, heldAnswer } = this;
+    const { response } = call;
+    if (this.owes) this.options.busy.heard(this.place.replica);
+    if (this.movedTo !== null) {
+      // Of a redirect only the head counts.
+      this.passed += received.length;
+      if (this.passed > MAX_ASIDE_BYTES) controller.abort(new Error("The redirect's body is not read on."));
+      return;
+    }
+    if (heldAnswer !== null) {
+      this.passed += received.length;
+      heldAnswer.chunks.push(received);
+      if (this.passed > MAX_ASIDE_BYTES) this.giveHeld(heldAnswer, controller);
+      return;
+    }
+    this.outcome?.see(received);
+    const chunk = this.filtered(received);
+    if (chunk === null) return;
+    if (chunk === "no room") {
+      if (response.headersSent) this.breakOff(answerNotHeld());
+      else this.options.refuse(call, answerNotHeld());
+      call.refused = true;
+      return controller.abort(new Error("There is no room for the answer."));
+    }
+    if (this.waitingHead !== null) {
+      response.writeHead(call.status, this.waitingHead);
+      this.waitingHead = null;
+    }
+    this.left -= chunk.length;
+    if (this.left === 0) return endWith(response, chunk);
+    if (response.write(chunk)) return;
+    controller.pause();
+    this.stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
+    response.once("drain", () => {
+      clearTimeout(this.stalled);
+      controller.resume();
+    });
+  }
+
+  onResponseEnd(): void {
+    const { replica } = this.place;
+    this.leave();
+    if (this.owes) this.options.busy.ended(replica, true);
+    replica.health.succeeded(this.options.now());
+    if (this.movedTo !== null) return this.sendOn(this.movedTo);
+    if (this.heldAnswer !== null) return this.decide(this.heldAnswer);
+    this.finish();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    const { call, place, outcome } = this;
+    const { busy, refuse, neverSent, now, warn } = this.options;
+    const { deployment, replica } = place;
+    const { response } = call;
+    this.leave();
+    if (this.owes) busy.ended(replica, !this.begun || !(call.gone || isTimeout(error)));
+    this.filter?.drop();
+    if (call.gone || call.refused || response.writableEnded) return;
+    if (this.movedTo !== null) return this.sendOn(this.movedTo);
+    if (isOfRequest(error)) return refuse(call, malformed());
+    if (!this.begun) return neverSent(call, place, error);
+    const timedOut = isTimeout(error);
+    // Slow is not broken: only connections that end in the middle speak against a replica.
+    if (!timedOut) replica.health.failed(now());
+    call.status = timedOut ? 504 : 502;
+    warn(call, replica, call.status, error);
+    const refusal = timedOut ? tooSlow(deployment.options.timeoutSeconds) : broken();
+    if (!response.headersSent) return refuse(call, refusal);
+    // A bridge's sessions end with it; the rest of another's answer may be asked for.
+    const isOver = outcome?.isResumable !== true || !(timedOut || this.target.isForeign);
+    const isOwed = outcome !== null && !outcome.answered && outcome.failure === null;
+    if (isOver && isOwed) this.breakOff(refusal);
+    else response.destroy();
+  }
+
+  /** It is not under way any more. */
+  private leave(): void {
+    const { call } = this;
+    const { replica } = this.place;
+    replica.outstanding -= 1;
+    if (!call.isStream) replica.owed -= 1;
+    call.controller = null;
+    clearTimeout(this.stalled);
+  }
+
+  /** The bytes that can go on: see AnswerFilter. */
+  private filtered(received: Buffer): Buffer | null | "no room" {
+    const { sign, waitingHead } = this;
+    if (sign !== null && this.filter === null) {
+      if (received.length === this.wholeBytes && waitingHead !== null) {
+        const signed = signState(received, sign);
+        waitingHead.push("content-length", String(signed.length));
+        this.left = signed.length;
+        return signed;
+      }
+      this.filter = createJsonFilter(sign, this.options.held.of(this.call.caller?.subject ?? ""));
+    }
+    return this.filter === null ? received : this.filter.push(received);
+  }
+
+  private sendOn(to: string): void {
+    const { call, place, trail } = this;
+    if (!call.gone) this.options.sendAgain(call, place, { ...trail, movedTo: to, hops: trail.hops + 1 });
+  }
+
+  private finish(): void {
+    const { response, status } = this.call;
+    if (response.writableEnded) {
+      this.filter?.drop();
+      return;
+    }
+    const rest = this.filter?.end() ?? null;
+    if (this.waitingHead !== null && !response.headersSent)
+      response.writeHead(status, [...this.waitingHead, "content-length", String(rest?.length ?? 0)]);
+    if (rest === null) response.end();
+    else endWith(response, rest);
+  }
+
+  /** Ends an answer that has begun: a stream of events with the reason, anything else can only be cut off. */
+  private breakOff(refusal: Refusal): void {
+    const { call } = this;
+    if (this.isOfEvents && this.outcome !== null && this.left === Infinity)
+      endEvents(call, refusal, mcpIdOf(call) ?? "null");
+    else call.response.destroy();
+  }
+
+  private giveHeld({ status, received, chunks }: HeldAnswer, controller: Dispatcher.DispatchController): void {
+    this.heldAnswer = null;
+    this.onResponseStart(controller, status, received);
+    for (const chunk of chunks) this.onResponseData(controller, chunk);
+  }
+
+  /** Whether the server must be addressed in another way, according to its answer. */
+  private decide(answer: HeldAnswer): void {
+    const { call, place } = this;
+    const { goOn, sendAgain } = this.options;
+    const { deployment, replica } = place;
+    const isKnown = knowsTransport(Buffer.concat(answer.chunks).toString("latin1"));
+    const detected = isKnown ? undefined : replica.legacy?.detect(streamPathsOf(replica, deployment, answer.status));
+    goOn(call, detected, (isLegacy) => {
+      if (isLegacy !== true) {
+        this.giveHeld(answer, ENDED);
+        return this.finish();
+      }
+      sendAgain(call, place, { ...NO_TRAIL, isLegacyKnown: true });
+    });
+  }
+
+  private references(): References {
+    const { path, head, entrance } = this.call;
+    const { deployment, replica } = this.place;
+    return referencesOf({ path, host: head.host, deployment, replica, asked: this.target.path, site: entrance.site });
+  }
+
   /** The URL to which the caller of a stream posts its messages. */
-  function endpointAtRoute(
-    call: Call,
-    deployment: DeploymentRoute,
-    replica: Replica,
-    endpoint: string,
-    references: References,
-  ): string {
+  private endpointAtRoute(endpoint: string, references: References): string {
+    const { call } = this;
+    const { deployment, replica } = this.place;
     const ownId = references.atReplica(endpoint);
     // No credentials are sent elsewhere: posted messages come back here, and are refused.
     if (ownId === null) return references.atAnyPath(call.path.path);
     replica.messagePaths.name(call.response, pathOf(ownId));
     if (call.atMcp && call.path.query === "") replica.legacy?.learn(targetOf(replica, deployment, call.path));
-    const signed = routes.sessionIds()?.sign({ replicaId: replica.id, ownId }, call.caller?.subject ?? "") ?? "";
+    const sessionIds = this.options.routes.sessionIds();
+    const signed = sessionIds?.sign({ replicaId: replica.id, ownId }, call.caller?.subject ?? "") ?? "";
     return withStreamId(references.atAnyPath(ownId), signed);
   }
 
-  function sessionIdFor(call: Call, replica: Replica, ownId: string): string {
-    const { session, head } = call;
+  private sessionIdFor(ownId: string): string {
+    const { session, head, body, caller } = this.call;
     if (session?.ownId === ownId && head.sessionId !== undefined) return head.sessionId;
-    const client = readClient(call.body, true);
-    const place = { replicaId: replica.id, ownId, ...(client && { client }) };
-    return routes.sessionIds()?.sign(place, call.caller?.subject ?? "") ?? "";
+    const client = readClient(body, true);
+    const place = { replicaId: this.place.replica.id, ownId, ...(client && { client }) };
+    return this.options.routes.sessionIds()?.sign(place, caller?.subject ?? "") ?? "";
   }
-
-  return send;
 }
 
 interface HeldAnswer {

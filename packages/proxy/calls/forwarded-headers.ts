@@ -4,8 +4,6 @@ import type { Call } from "./call.ts";
 import { isMcpEndpoint } from "./call-path.ts";
 import type { Replica } from "../routing/replica.ts";
 
-const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
-
 /**
  * The headers of the request to a replica: the client's end-to-end ones, and the caller's identity as this proxy states it instead of the client.
  * @param own Headers for this target, set by the proxy.
@@ -13,11 +11,10 @@ const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 export function forwardedHeaders(call: Call, replica: Replica, own: readonly string[] = replica.headers): string[] {
   const { head, entrance, requestId, caller, session } = call;
   const { addressee } = entrance.site;
-  let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
-  // Compressed, the answer could not be read.
-  if (call.isStream || isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
-  headers.push(...own);
-  headers.push("x-request-id", requestId);
+  // Compressed, an answer that has to be read could not be.
+  const theirs = call.isStream || isMcpRequest(call) ? head.passed : [...head.passed, ...head.codings];
+  const headers = replica.ownHeaders ? withoutNames(theirs, replica.ownHeaders) : theirs.slice();
+  headers.push(...own, "x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);
   headers.push("x-forwarded-for", entrance.clientAddress);
   if (addressee !== null) headers.push(...addressee);

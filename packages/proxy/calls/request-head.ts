@@ -30,9 +30,11 @@ export interface RequestHead {
   chunked: boolean;
   /** Name, value, name, value…: the end-to-end headers that a replica may see. */
   passed: string[];
+  /** Likewise: the content codings that the client takes. */
+  codings: string[];
 }
 
-type Known = "drop" | "connection" | keyof Omit<RequestHead, "passed" | "contentLength" | "chunked">;
+type Known = "drop" | "connection" | keyof Omit<RequestHead, "passed" | "codings" | "contentLength" | "chunked">;
 
 /**
  * Headers that do not simply go on. Dropped: those of one connection, the caller's credentials, headers that only proxies may set,
@@ -102,6 +104,7 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
     contentLength: undefined,
     chunked: false,
     passed: [],
+    codings: NONE,
   };
   const { passed } = head;
   let connection: string | undefined;
@@ -111,19 +114,27 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
     const name = original.toLowerCase();
     const known = KNOWN.get(name);
     if (known === undefined) {
-      if (isReserved(name) || (!PLAIN_NAME.test(name) && isReservedToCgi(name))) continue;
+      const isPlain = PLAIN_NAME.test(name);
+      if (isReserved(name) || (!isPlain && isReservedToCgi(name))) continue;
       const noted = NOTED.get(name);
       if (noted !== undefined) head[noted] ??= value;
-      passed.push(name, value);
+      if (name === CODINGS || (!isPlain && cgiName(name) === CODINGS)) head.codings = [...head.codings, name, value];
+      else passed.push(name, value);
     } else if (known === "drop") continue;
     else if (known === "content-length") head.contentLength = Number(value);
     else if (known === "transfer-encoding") head.chunked = true;
     else if (known === "connection") connection = connection === undefined ? value : `${connection},${value}`;
     else head[known] ??= value;
   }
-  if (connection !== undefined && !isPlainConnection(connection)) dropNamed(passed, connection);
+  if (connection !== undefined && !isPlainConnection(connection)) {
+    dropNamed(passed, connection);
+    dropNamed(head.codings, connection);
+  }
   return head;
 }
+
+const CODINGS = "accept-encoding";
+const NONE: string[] = [];
 
 /** A name that every server reads alike. */
 const PLAIN_NAME = /^[a-z0-9-]*$/;

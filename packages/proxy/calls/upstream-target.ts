@@ -7,7 +7,7 @@ import type { DeploymentRoute } from "../routing/routes.ts";
 
 /** Where a call is sent: a replica, or the bridge to it. */
 export interface UpstreamTarget {
-  dispatcher: Dispatcher;
+  dispatcher: Pick<Dispatcher, "dispatch">;
   /** Path and query. */
   path: string;
   /** Name, value…: headers for the target, set by the proxy. */

@@ -35,39 +35,59 @@ const MAX_ERROR_BYTES = 512;
 /** Of one answer. */
 const MAX_TOOLS = 2_000;
 
-/** Of one JSON message, or a batch of them. */
-export function watchJson({ lists = false } = {}): OutcomeWatch {
-  const tools: string[] = [];
-  let answered = false;
-  let isInTools = false;
-  let isName = false;
-  let failure: McpFailure | null = null;
-  let error = "";
-  let depth = 0;
-  /** Depth of a message's own members. */
-  let level = 1;
-  let isInResult = false;
-  let isKeyNext = false;
-  let isInString = false;
-  let isEscaped = false;
-  let isKey = false;
-  let key = "";
-  /** The key whose value comes next. */
-  let awaited: "error" | "isError" | "name" | null = null;
+/** The key whose value comes next. */
+type Awaited = "error" | "isError" | "name";
 
-  const isWatched = (): boolean =>
-    depth === level || (isInResult && depth === level + 1) || (isInTools && depth === level + 3);
+/** A class, since each answer has one: functions of its own would be most of what a small answer costs. */
+class JsonWatch implements OutcomeWatch {
+  readonly tools: string[] = [];
+  readonly isResumable = false;
+  answered = false;
+  failure: McpFailure | null = null;
+  private readonly lists: boolean;
+  private isInTools = false;
+  private isName = false;
+  private error = "";
+  private depth = 0;
+  /** Depth of a message's own members. */
+  private level = 1;
+  private isInResult = false;
+  private isKeyNext = false;
+  private isInString = false;
+  private isEscaped = false;
+  private isKey = false;
+  private key = "";
+  private awaited: Awaited | null = null;
+
+  constructor(lists: boolean) {
+    this.lists = lists;
+  }
+
+  get errorCode(): number | null {
+    const error = this.error;
+    const span = findValues(error, ["code"]).at(-1);
+    // At the end of what was kept, a number may be the beginning of one.
+    if (span === undefined || span.end === error.length) return null;
+    const code = Number(error.slice(span.start, span.end));
+    return Number.isSafeInteger(code) ? code : null;
+  }
+
+  private isWatched(): boolean {
+    const depth = this.depth;
+    const level = this.level;
+    return depth === level || (this.isInResult && depth === level + 1) || (this.isInTools && depth === level + 3);
+  }
 
   /** Goes on in a string. Answers the index after its end, or the end of the input so far. */
-  function skipString(bytes: Buffer, from: number): number {
+  private skipString(bytes: Buffer, from: number): number {
     let at = from;
     const near = Math.min(bytes.length, from + SHORT_STRING);
     while (at < near) {
       const byte = bytes[at];
       at += 1;
-      if (isEscaped) isEscaped = false;
-      else if (byte === BACKSLASH) isEscaped = true;
-      else if (byte === QUOTE) return endString(bytes, from, at);
+      if (this.isEscaped) this.isEscaped = false;
+      else if (byte === BACKSLASH) this.isEscaped = true;
+      else if (byte === QUOTE) return this.endString(bytes, from, at);
     }
     while (at < bytes.length) {
       const quote = bytes.indexOf(QUOTE, at);
@@ -75,105 +95,94 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
       let before = end;
       while (before > at && bytes[before - 1] === BACKSLASH) before -= 1;
       // An escape left open before counts if only backslashes came since.
-      const escapes = end - before + (before === at && isEscaped ? 1 : 0);
-      isEscaped = escapes % 2 === 1;
+      const escapes = end - before + (before === at && this.isEscaped ? 1 : 0);
+      this.isEscaped = escapes % 2 === 1;
       if (quote === -1) break;
       at = quote + 1;
-      if (!isEscaped) return endString(bytes, from, at);
-      isEscaped = false;
+      if (!this.isEscaped) return this.endString(bytes, from, at);
+      this.isEscaped = false;
     }
-    if (isKey || isName) keep(bytes, from, bytes.length);
+    if (this.isKey || this.isName) this.keep(bytes, from, bytes.length);
     return bytes.length;
   }
 
-  function keep(bytes: Buffer, from: number, to: number): void {
-    const most = isName ? MAX_NAME_BYTES : MAX_KEY_BYTES;
-    if (key.length <= most) key += bytes.toString("latin1", from, Math.min(to, from + most + 1));
+  private keep(bytes: Buffer, from: number, to: number): void {
+    const most = this.isName ? MAX_NAME_BYTES : MAX_KEY_BYTES;
+    if (this.key.length <= most) this.key += bytes.toString("latin1", from, Math.min(to, from + most + 1));
   }
 
-  function endString(bytes: Buffer, from: number, end: number): number {
-    isInString = false;
-    if (!isKey && !isName) return end;
-    keep(bytes, from, end - 1);
-    if (isName && key.length <= MAX_NAME_BYTES) tools.push(unescaped(Buffer.from(key, "latin1").toString()));
-    else if (key.includes("\\")) key = unescaped(key);
-    if (isName) key = "";
-    isKey = isName = false;
+  private endString(bytes: Buffer, from: number, end: number): number {
+    this.isInString = false;
+    if (!this.isKey && !this.isName) return end;
+    this.keep(bytes, from, end - 1);
+    if (this.isName && this.key.length <= MAX_NAME_BYTES)
+      this.tools.push(unescaped(Buffer.from(this.key, "latin1").toString()));
+    else if (this.key.includes("\\")) this.key = unescaped(this.key);
+    if (this.isName) this.key = "";
+    this.isKey = this.isName = false;
     return end;
   }
 
-  return {
-    tools,
-    get failure() {
-      return failure;
-    },
-    get errorCode() {
-      const span = findValues(error, ["code"]).at(-1);
-      // At the end of what was kept, a number may be the beginning of one.
-      if (span === undefined || span.end === error.length) return null;
-      const code = Number(error.slice(span.start, span.end));
-      return Number.isSafeInteger(code) ? code : null;
-    },
-    get answered() {
-      return answered;
-    },
-    isResumable: false,
-    see(bytes) {
-      let at = 0;
-      if (failure === "RPC_ERROR" && error.length < MAX_ERROR_BYTES)
-        error += bytes.toString("latin1", 0, MAX_ERROR_BYTES);
-      while (at < bytes.length && failure === null) {
-        if (isInString) {
-          at = skipString(bytes, at);
-          continue;
-        }
-        const byte = bytes[at] as number; // within the bounds
-        at += 1;
-        if (byte <= 0x20) continue;
-        if (awaited !== null) {
-          if (awaited === "name") isName = byte === QUOTE && tools.length < MAX_TOOLS;
-          else if (awaited === "error" ? byte !== 0x6e : byte === 0x74)
-            failure = awaited === "error" ? "RPC_ERROR" : "TOOL_ERROR";
-          if (failure === "RPC_ERROR") error = bytes.toString("latin1", at - 1, at - 1 + MAX_ERROR_BYTES);
-          awaited = null;
-        }
-        switch (byte) {
-          case QUOTE:
-            isInString = true;
-            isKey = isKeyNext && isWatched();
-            if (isKey || isName) key = "";
-            break;
-          case 0x3a: // :
-            isKeyNext = false;
-            if (depth === level && key === "error") awaited = "error";
-            else if (depth === level && key === "result") answered = true;
-            else if (isInTools && depth === level + 3 && key === "name") awaited = "name";
-            else if (isInResult && depth === level + 1 && key === "isError") awaited = "isError";
-            break;
-          case 0x2c: // ,
-            isKeyNext = true;
-            break;
-          case 0x7b: // {
-            if (depth === level) isInResult = key === "result";
-            depth += 1;
-            isKeyNext = true;
-            break;
-          case 0x5b: // [
-            if (depth === 0) level = 2;
-            if (lists && isInResult && depth === level + 1) isInTools = key === "tools";
-            depth += 1;
-            break;
-          case 0x7d: // }
-          case 0x5d: // ]
-            depth -= 1;
-            if (depth === level) isInResult = false;
-            if (depth === level + 1) isInTools = false;
-            break;
-          default:
-        }
+  see(bytes: Buffer): void {
+    let at = 0;
+    if (this.failure === "RPC_ERROR" && this.error.length < MAX_ERROR_BYTES)
+      this.error += bytes.toString("latin1", 0, MAX_ERROR_BYTES);
+    while (at < bytes.length && this.failure === null) {
+      if (this.isInString) {
+        at = this.skipString(bytes, at);
+        continue;
       }
-    },
-  };
+      const byte = bytes[at] as number; // within the bounds
+      at += 1;
+      if (byte <= 0x20) continue;
+      if (this.awaited !== null) {
+        if (this.awaited === "name") this.isName = byte === QUOTE && this.tools.length < MAX_TOOLS;
+        else if (this.awaited === "error" ? byte !== 0x6e : byte === 0x74)
+          this.failure = this.awaited === "error" ? "RPC_ERROR" : "TOOL_ERROR";
+        if (this.failure === "RPC_ERROR") this.error = bytes.toString("latin1", at - 1, at - 1 + MAX_ERROR_BYTES);
+        this.awaited = null;
+      }
+      switch (byte) {
+        case QUOTE:
+          this.isInString = true;
+          this.isKey = this.isKeyNext && this.isWatched();
+          if (this.isKey || this.isName) this.key = "";
+          break;
+        case 0x3a: // :
+          this.isKeyNext = false;
+          if (this.depth === this.level && this.key === "error") this.awaited = "error";
+          else if (this.depth === this.level && this.key === "result") this.answered = true;
+          else if (this.isInTools && this.depth === this.level + 3 && this.key === "name") this.awaited = "name";
+          else if (this.isInResult && this.depth === this.level + 1 && this.key === "isError") this.awaited = "isError";
+          break;
+        case 0x2c: // ,
+          this.isKeyNext = true;
+          break;
+        case 0x7b: // {
+          if (this.depth === this.level) this.isInResult = this.key === "result";
+          this.depth += 1;
+          this.isKeyNext = true;
+          break;
+        case 0x5b: // [
+          if (this.depth === 0) this.level = 2;
+          if (this.lists && this.isInResult && this.depth === this.level + 1) this.isInTools = this.key === "tools";
+          this.depth += 1;
+          break;
+        case 0x7d: // }
+        case 0x5d: // ]
+          this.depth -= 1;
+          if (this.depth === this.level) this.isInResult = false;
+          if (this.depth === this.level + 1) this.isInTools = false;
+          break;
+        default:
+      }
+    }
+  }
+}
+
+/** Of one JSON message, or a batch of them. */
+export function watchJson({ lists = false } = {}): OutcomeWatch {
+  return new JsonWatch(lists);
 }
 
 /** Reads an event stream: each event's data. */

@@ -30,21 +30,34 @@ export function readClient({ content, beginning }: RequestBody, isInitialize: bo
   return clientIn(content.subarray(content.length - END_BYTES), key) ?? clientIn(content.subarray(0, PEEK_BYTES), key);
 }
 
+/** The client that was read last, with its bytes from the key on: mostly it calls again. */
+let last: { bytes: Buffer; client: ClientInfo } | null = null;
+
 /** The last one: an envelope mostly follows the arguments. */
 function clientIn(bytes: Buffer, key: Buffer): ClientInfo | null {
   const at = bytes.lastIndexOf(key);
   if (at === -1) return null;
   const from = at + key.length;
-  const info = objectIn(bytes.toString("utf8", from, from + MAX_INFO_BYTES));
-  if (!isObject(info) || typeof info.name !== "string" || info.name === "") return null;
+  const again = last === null ? Infinity : from + last.bytes.length;
+  if (last !== null && again <= bytes.length && bytes.compare(last.bytes, 0, undefined, from, again) === 0)
+    return last.client;
+  const text = objectIn(bytes.toString("utf8", from, from + MAX_INFO_BYTES));
+  const info = text === null ? null : parseJson(text.slice(text.indexOf("{")));
+  if (text === null || !isObject(info) || typeof info.name !== "string" || info.name === "") return null;
   const { name, version } = info;
-  return { name: label(name, MAX_NAME), version: typeof version === "string" ? label(version, MAX_VERSION) : "" };
+  const client = {
+    name: label(name, MAX_NAME),
+    version: typeof version === "string" ? label(version, MAX_VERSION) : "",
+  };
+  // Bytes that are no UTF-8 take more as text, so that at least all of the object's are kept.
+  last = { bytes: Buffer.from(bytes.subarray(from, from + Buffer.byteLength(text))), client };
+  return client;
 }
 
-/** The object after a colon, at the beginning of a text. */
-function objectIn(text: string): unknown {
+/** The colon and the object at the beginning of a text; null where it does not end in it. */
+function objectIn(text: string): string | null {
   const start = /^\s*:\s*\{/.exec(text)?.[0].length;
-  if (start === undefined) return undefined;
+  if (start === undefined) return null;
   let depth = 1;
   for (let at = start; at < text.length; at += 1) {
     const char = text[at];
@@ -54,10 +67,10 @@ function objectIn(text: string): unknown {
     } else if (char === "{") depth += 1;
     else if (char === "}") {
       depth -= 1;
-      if (depth === 0) return parseJson(text.slice(start - 1, at + 1));
+      if (depth === 0) return text.slice(0, at + 1);
     }
   }
-  return undefined;
+  return null;
 }
 
 function label(text: string, most: number): string {

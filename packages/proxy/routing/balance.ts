@@ -37,15 +37,24 @@ export function pickReplica<Replica extends Candidate, Deployment extends Weight
   deployments: readonly Deployment[],
   options: PickOptions,
 ): { deployment: Deployment; replica: Replica } | null {
+  const [only] = deployments;
+  if (deployments.length === 1 && only) return pickIn(only, usable(only.replicas, options), options);
   const open: { deployment: Deployment; replicas: readonly Replica[] }[] = [];
   for (const deployment of deployments) {
     const replicas = usable(deployment.replicas, options);
     if (replicas.length > 0) open.push({ deployment, replicas });
   }
   const chosen = open.length <= 1 ? open[0] : byWeight(open, options.random);
-  if (!chosen) return null;
-  const replica = replicaBy[chosen.deployment.balance](chosen.replicas, options);
-  return replica === undefined ? null : { deployment: chosen.deployment, replica };
+  return chosen ? pickIn(chosen.deployment, chosen.replicas, options) : null;
+}
+
+function pickIn<Replica extends Candidate, Deployment extends Weighted<Replica>>(
+  deployment: Deployment,
+  replicas: readonly Replica[],
+  options: PickOptions,
+): { deployment: Deployment; replica: Replica } | null {
+  const replica = replicaBy[deployment.balance](replicas, options);
+  return replica === undefined ? null : { deployment, replica };
 }
 
 /** Ready ones; without tripped ones unless all are. */

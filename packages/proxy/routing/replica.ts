@@ -10,6 +10,7 @@ import { createLegacyServer, type LegacyServer } from "../legacy/legacy-server.t
 import { createThrottle } from "../legacy/throttle.ts";
 import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
 import type { RouteTarget } from "@toolyard/routes";
+import { createPostClient, type PostClient } from "../upstream/post-client.ts";
 import { createBudget } from "../calls/budget.ts";
 
 /** A target of the route table with this proxy's state of it: its connections and its calls under way. */
@@ -32,6 +33,8 @@ export interface Replica extends Candidate {
   readonly messagePaths: MessagePaths;
   /** Its state as a possible server of HTTP+SSE; null for a bridge, which never is one. */
   readonly legacy: LegacyServer | null;
+  /** Sends calls. Use it at once, as `pool`. */
+  dispatcher(): Pick<Dispatcher, "dispatch">;
   /** Use it at once. Opened by calls and closed with the last connection, since few of thousands of routes are called. */
   pool(): Dispatcher;
   /** Takes no new call; running ones end by themselves. */
@@ -62,17 +65,17 @@ export function createReplica(options: {
   const extra = target.headers.flatMap(({ name, value }) => [name.toLowerCase(), value]);
   // A replica at an address that the operator does not allow is never ready.
   const refused = guarded && namesPrivateAddress(url);
+  const origin = originOf(target);
+  const connect = guarded
+    ? publicConnector({ timeout: CONNECT_TIMEOUT_MS })
+    : connectorTo(target, { timeoutMs: CONNECT_TIMEOUT_MS });
   let pool: Pool | null = null;
+  // On the way to a remote server, a client's own time is nothing.
+  let posts: PostClient | null = null;
   let ready = target.ready && !refused;
   function open(): Pool {
     if (pool) return pool;
-    const opened = new Pool(originOf(target), {
-      pipelining: 1,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      connect: guarded
-        ? publicConnector({ timeout: CONNECT_TIMEOUT_MS })
-        : connectorTo(target, { timeoutMs: CONNECT_TIMEOUT_MS }),
-    });
+    const opened = new Pool(origin, { pipelining: 1, keepAliveTimeout: KEEP_ALIVE_MS, connect });
     // A pool keeps a client, of some 20 KB, for each connection that it ever had.
     opened.on("disconnect", () => {
       const { connected, size } = opened.stats;
@@ -125,13 +128,18 @@ export function createReplica(options: {
     headers,
     ownHeaders: extra.length === 0 ? null : new Set(extra.filter((_, index) => index % 2 === 0)),
     legacy,
+    dispatcher: () =>
+      target.remote ? open() : (posts ??= createPostClient({ origin, connect, idleMs: KEEP_ALIVE_MS, others: open })),
     pool: open,
     retire() {
       void endLegacy(RETIRED_DRAIN_MS);
+      posts?.close();
       void taken()?.close().catch(onPoolError);
     },
     async destroy() {
       await endLegacy(0);
+      posts?.destroy();
+      posts = null;
       await taken()?.destroy();
     },
   };

@@ -58,13 +58,24 @@ export interface UsageJournalOptions {
   logger: Logger;
 }
 
-/** Lines that wait in memory for a disk that does not keep up, or is full. */
+/** Records that wait in memory for a disk that does not keep up, or is full. */
 const MAX_WAITING = 50_000;
+/** Room for the lines that are written at once, bytes. */
+const CHUNK_BYTES = 64 * 1024;
+/** The most bytes that UTF-8 takes for a UTF-16 code unit. */
+const BYTES_A_UNIT = 3;
 /** How soon a disk is tried again that took nothing. */
 const RETRY_MS = 1_000;
 const NEWLINE = 0x0a;
 const COMMA = 0x2c;
 const NAME = /^([0-9a-f-]{36})\.(open|batch)$/;
+
+/** Lines of a batch. Bytes, since texts that wait would be copied by young collections, and then wait for an old one. */
+interface Chunk {
+  bytes: Buffer;
+  length: number;
+  records: number;
+}
 
 /** Opens the journal; batches of an earlier run are there again. */
 export async function openUsageJournal(options: UsageJournalOptions): Promise<UsageJournal> {
@@ -73,7 +84,10 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
   const batches = new Map<string, { bytes: number; records: number }>();
   let bytes = 0;
   let dropped = 0;
-  let waiting: string[] = [];
+  let waiting: Chunk[] = [];
+  let waitingRecords = 0;
+  /** Of a chunk that was written. */
+  let spare: Buffer | null = null;
   let current: { id: string; file: FileHandle; records: number; bytes: number; openedAt: number } | null = null;
   let working: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | null = null;
@@ -118,14 +132,12 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
 
   /** Writes waiting records; seals the batch when it is full, old, or asked for. Never rejects: records that cannot be written go on waiting. */
   async function work(seals: boolean): Promise<void> {
-    while (waiting.length > 0) {
-      const room = batchRecords - (current?.records ?? 0);
-      const lines = waiting.slice(0, room);
-      waiting = waiting.slice(room);
+    for (let chunk = waiting.shift(); chunk; chunk = waiting.shift()) {
+      if (current && current.records + chunk.records > batchRecords) await seal();
       try {
-        await append(lines);
+        await append(chunk);
       } catch (error) {
-        waiting = [...lines, ...waiting];
+        waiting = [chunk, ...waiting];
         if (!isRefusing) logger.warn({ err: error }, "usage records wait in memory: the disk does not take them");
         isRefusing = true;
         await abandon();
@@ -134,6 +146,8 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
       }
       if (isRefusing) logger.info("usage records are written again");
       isRefusing = false;
+      waitingRecords -= chunk.records;
+      if (chunk.bytes.length === CHUNK_BYTES) spare = chunk.bytes;
       if (current && current.records >= batchRecords) await seal();
     }
     if (!current) return;
@@ -142,7 +156,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
     else schedule(batchMs - age);
   }
 
-  async function append(lines: readonly string[]): Promise<void> {
+  async function append({ bytes: lines, length, records }: Chunk): Promise<void> {
     if (!current) {
       const id = newId();
       current = {
@@ -153,11 +167,26 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
         openedAt: performance.now(),
       };
     }
-    const chunk = Buffer.from(lines.join("\n") + "\n");
-    await current.file.appendFile(chunk);
-    current.records += lines.length;
-    current.bytes += chunk.length;
-    bytes += chunk.length;
+    await current.file.appendFile(lines.subarray(0, length));
+    current.records += records;
+    current.bytes += length;
+    bytes += length;
+  }
+
+  function wait(line: string): void {
+    const most = line.length * BYTES_A_UNIT + 1;
+    let chunk = waiting.at(-1);
+    if (!chunk || chunk.records === batchRecords || chunk.bytes.length - chunk.length < most) {
+      const bytes = most <= CHUNK_BYTES && spare ? spare : Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, most));
+      if (bytes === spare) spare = null;
+      chunk = { bytes, length: 0, records: 0 };
+      waiting.push(chunk);
+    }
+    chunk.length += chunk.bytes.write(line, chunk.length);
+    chunk.bytes[chunk.length] = NEWLINE;
+    chunk.length += 1;
+    chunk.records += 1;
+    waitingRecords += 1;
   }
 
   async function seal(): Promise<void> {
@@ -194,9 +223,9 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
 
   return {
     record(record) {
-      if (bytes >= maxBytes || waiting.length >= MAX_WAITING) return drop(1, "the spool is full");
-      waiting.push(JSON.stringify(record));
-      if (waiting.length === batchRecords && !isRefusing) void enqueue(false);
+      if (bytes >= maxBytes || waitingRecords >= MAX_WAITING) return drop(1, "the spool is full");
+      wait(JSON.stringify(record));
+      if (waitingRecords === batchRecords && !isRefusing) void enqueue(false);
       else schedule(writeEveryMs);
     },
     sealed: () => [...batches.keys()],
@@ -224,14 +253,14 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
       forget(id);
       await rename(pathOf(id, "batch"), pathOf(id, "refused"));
     },
-    stats: () => ({ batches: batches.size, bytes, dropped, waiting: isRefusing ? waiting.length : 0 }),
+    stats: () => ({ batches: batches.size, bytes, dropped, waiting: isRefusing ? waitingRecords : 0 }),
     flush: () => enqueue(true),
     async close() {
       if (timer) clearTimeout(timer);
       timer = null;
       await enqueue(true);
       if (timer) clearTimeout(timer);
-      if (waiting.length > 0) drop(waiting.length, "the disk does not take them");
+      if (waitingRecords > 0) drop(waitingRecords, "the disk does not take them");
     },
   };
 }

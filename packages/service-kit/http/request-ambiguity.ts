@@ -1,5 +1,5 @@
 /** Headers that decide who asks whom for what: if one is given twice, the parts of a chain could each believe another value. */
-const ONCE = new Set([
+const ONCE = [
   "host",
   "authorization",
   "content-length",
@@ -9,7 +9,10 @@ const ONCE = new Set([
   "origin",
   "mcp-session-id",
   "x-toolyard-caller",
-]);
+];
+/** A bit for each. */
+const BITS = new Map(ONCE.map((name, index) => [name, 1 << index]));
+const LENGTHS = (BITS.get("content-length") ?? 0) | (BITS.get("transfer-encoding") ?? 0);
 
 /**
  * The part of a request's head that the parts of a chain could read differently (RFC 9112, section 11.2), as the end of a sentence; null
@@ -18,17 +21,13 @@ const ONCE = new Set([
  * @param rawHeaders In IncomingMessage's form: name, value, name, value…
  */
 export function ambiguityOf(rawHeaders: readonly string[]): string | null {
-  let seen: Set<string> | null = null;
+  let seen = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = (rawHeaders[at] ?? "").toLowerCase();
-    if (!ONCE.has(name)) continue;
-    seen ??= new Set();
-    if (seen.has(name)) return `the header ${name} is there more than once`;
-    seen.add(name);
+    const bit = BITS.get((rawHeaders[at] ?? "").toLowerCase()) ?? 0;
+    if ((seen & bit) !== 0) return `the header ${(rawHeaders[at] ?? "").toLowerCase()} is there more than once`;
+    seen |= bit;
   }
-  if (seen?.has("content-length") && seen.has("transfer-encoding"))
-    return "content-length and transfer-encoding are both there";
-  return null;
+  return (seen & LENGTHS) === LENGTHS ? "content-length and transfer-encoding are both there" : null;
 }
 
 /**

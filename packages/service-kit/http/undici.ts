@@ -13,5 +13,6 @@ Object.assign(dispatcher.prototype, require("undici/lib/api/index.js"));
 export const Pool = require("undici/lib/dispatcher/pool.js") as typeof Undici.Pool;
 export type Pool = Undici.Pool;
 export const buildConnector = require("undici/lib/core/connect.js") as typeof Undici.buildConnector;
+export const errors = require("undici/lib/core/errors.js") as typeof Undici.errors;
 export type Connector = Undici.buildConnector.connector;
 export type ConnectorCallback = Undici.buildConnector.Callback;

@@ -2,7 +2,8 @@
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { toError } from "@toolyard/service-kit/errors/errors.ts";
-import { createResponseParser, WireProblem, type WireResponse } from "./response-parser.ts";
+import { idleFor, WireProblem } from "@toolyard/service-kit/http/wire/response-reader.ts";
+import { createResponseParser, type WireResponse } from "./response-parser.ts";
 
 /** A request on its way, until it is answered or nobody waits for the answer any more. */
 export interface Exchange {
@@ -53,9 +54,6 @@ export interface WireConnectionOptions {
   /** It is over; the exchange that was still waiting has not been told. */
   onClose(connection: WireConnection, reason: Error, waiting: Exchange | null): void;
 }
-
-/** How much before the server's own idle timeout a connection is closed, as a request may be on its way. Of a second it is half. */
-const KEEP_ALIVE_MARGIN_MS = 1_000;
 
 /**
  * One connection to a server of HTTP/1.1, with one request at a time. Bytes that come while nothing is asked, or behind the end of an
@@ -141,11 +139,6 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
     close,
   };
   return connection;
-}
-
-function idleFor(keepAliveMs: number | null, idleMs: number): number {
-  if (keepAliveMs === null) return idleMs;
-  return Math.min(idleMs, keepAliveMs - Math.min(KEEP_ALIVE_MARGIN_MS, keepAliveMs / 2));
 }
 
 function open(origin: URL, readBuffer: Buffer, read: (buffer: Buffer, length: number) => void): Socket {

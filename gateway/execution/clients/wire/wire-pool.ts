@@ -1,5 +1,6 @@
 import { toError } from "@toolyard/service-kit/errors/errors.ts";
-import { WireProblem, type WireResponse } from "./response-parser.ts";
+import { WireProblem } from "@toolyard/service-kit/http/wire/response-reader.ts";
+import type { WireResponse } from "./response-parser.ts";
 import { createWireConnection, WireClosed, type Exchange, type WireConnection } from "./wire-connection.ts";
 
 export interface WirePoolOptions {
