@@ -422,6 +422,7 @@ line(
 );
 
 for (const child of children) {
+  if (child.exitCode !== null) continue;
   const gone = once(child, "exit");
   child.kill("SIGTERM");
   await gone;
