@@ -35,11 +35,11 @@ async function connect(protocols: string | string[] = "graphql-ws") {
     send: (...messages: (object | string)[]) => {
       for (const message of messages) socket.send(typeof message === "string" ? message : JSON.stringify(message));
     },
-    /** The next message that is no heartbeat, and does not say of what was stopped that it has ended: it may have begun, or not. */
+    /** The next message that is no heartbeat, and is not of what was stopped: that may have begun, and ended, or not. */
     async next({ stopped = "" } = {}): Promise<Message> {
       for (;;) {
         const message = received.shift();
-        const isExpected = message?.type === "ka" || (message?.type === "complete" && message.id === stopped);
+        const isExpected = message?.type === "ka" || (stopped !== "" && message?.id === stopped);
         if (message && !isExpected) return message;
         if (!message)
           await new Promise<void>((resolve) => {

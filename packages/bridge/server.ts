@@ -81,8 +81,6 @@ export function createBridgeServer(options: ServerOptions): Server {
   const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
   /** Holds what a request gives for it; with room for one more character, which shows that it is longer. */
   const given = Buffer.alloc((bearer?.length ?? 0) + MAX_CHARACTER_BYTES);
-  /** The newest Host that was allowed: most requests are of one proxy. */
-  let knownHost = "";
   /** Origins of this host and of the named ones, whatever their port. */
   function originAllowed(origin: string): boolean {
     if (origin === "" || policy.allowsOrigin(origin)) return true;
@@ -96,9 +94,7 @@ export function createBridgeServer(options: ServerOptions): Server {
   }
 
   function hostAllowed(host: string | undefined): boolean {
-    if (host === undefined || (host !== knownHost && !policy.allowsHost(host))) return false;
-    knownHost = host;
-    return true;
+    return host !== undefined && policy.allowsHost(host);
   }
 
   function json(response: ServerResponse, httpStatus: number, body: Record<string, unknown>): void {

@@ -1,5 +1,6 @@
 import { messageOf, systemCodeOf, type Gauge, type Logger, type ServiceHealth } from "@toolyard/service-kit";
 import type { RedisSettings } from "@toolyard/service-kit/process/process-config.ts";
+import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
 import { Redis, type RedisOptions } from "ioredis";
 
 /**
@@ -156,7 +157,7 @@ export function openRedis(options: {
 
 function addressOf({ url, ca }: RedisSettings): RedisOptions {
   const { protocol, hostname, port, username, password, pathname } = new URL(url);
-  const host = hostname.replace(/^\[|\]$/g, "");
+  const host = bareHost(hostname);
   return {
     host,
     port: Number(port || 6379),

@@ -5,6 +5,7 @@ import { parseEnvironment, type Environment } from "@toolyard/service-kit";
 import { integer, parseTogether } from "@toolyard/service-kit/process/config.ts";
 import { gatewayUrl, parseProcessConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
+import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
 import { z } from "zod";
 import type { PortRange } from "./engine/ports.ts";
 import { hostSecretsOf } from "./logs/known-secrets.ts";
@@ -107,7 +108,7 @@ export function parseDeploymentsConfig(
 function isReachable(process: ProcessConfig, gateway: string): boolean {
   const { host, publicUrl, proxyUrl, corsOrigins, allowedHosts, trustProxy } = process;
   const urls = [publicUrl, proxyUrl, gateway, ...corsOrigins];
-  const published = urls.flatMap((url) => (url === null ? [] : new URL(url).hostname.replace(/^\[|\]$/g, "")));
+  const published = urls.flatMap((url) => (url === null ? [] : bareHost(new URL(url).hostname)));
   const hosts = [host, ...published, ...allowedHosts];
   return trustProxy || hosts.some((name) => name !== "localhost" && !isLoopback(name));
 }

@@ -256,7 +256,7 @@ describe("metrics", () => {
     expect(text).toMatch(/^graphql_operation_seconds_count\{operation="Tools",hash="[0-9a-f]{16}",outcome="ok"\} 1$/m);
     await client.close();
     const calls = await scrape(toolyard.proxyUrl);
-    expect(calls).toMatch(/^mcp_tool_calls_total\{tool="everything",outcome="ok"\} [1-9]/m);
+    expect(calls).toMatch(/^mcp_tool_calls_total\{tool="everything",deployment="[^"]+",outcome="ok"\} [1-9]/m);
     expect(calls).not.toContain('tool="nobody"');
   });
 

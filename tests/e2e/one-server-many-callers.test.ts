@@ -85,6 +85,10 @@ test("a launch says how long messages may be, and how many sessions there are", 
   expect(await first.callTool("echo", { message: "still here" })).toContain("still here");
   // One caller has two of them: with an open stream a session is not idle.
   const second = await connectMcp("v1", mcpUrl, token);
+  const headers = { authorization: `Bearer ${token}` };
+  await eventually("both streams are open", async () =>
+    (await (await fetch(`${toolyard.proxyUrl}/metrics`, { headers })).text()).includes("\nmcp_streams_open 2\n"),
+  );
   await expect(connectMcp("v1", mcpUrl, token)).rejects.toThrow(/sessions that one caller may have are in use/);
   for (const client of [first, second]) await client.close();
 });

@@ -8,6 +8,7 @@ import type { Entrance } from "../entrance.ts";
 import type { Offers } from "../control-plane/offers.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
+import { createBodyReader } from "./body-reader.ts";
 import { createCallList } from "./call-list.ts";
 import { logCall } from "./call-log.ts";
 import { isMcpEndpoint, type CallPath } from "./call-path.ts";
@@ -15,7 +16,7 @@ import { createListedTools } from "../mcp/listed-tools.ts";
 import { readMcpCall } from "../mcp/mcp-call.ts";
 import { mcpIdOf } from "../mcp/mcp-refusal.ts";
 import type { ProxyMetrics } from "../metrics.ts";
-import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody, type RequestBody } from "./request-body.ts";
+import { SMALL_BODY_BYTES, noBody, readWholeBody, wholeBody, type RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
 import { STREAM_PARAMETER, streamIdOf } from "../mcp/endpoint-event.ts";
 import {
@@ -26,14 +27,12 @@ import {
   noStream,
   notShared,
   sessionLost,
-  tooLarge,
   tooManyCalls,
-  tooMuchHeld,
   unknownRoute,
   type StateProblem,
 } from "./refusals.ts";
 import { createSharedBudget } from "./budget.ts";
-import { mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
+import { openState, statefulCallOf } from "../mcp/round-trips.ts";
 import { findReplica, type RouteGroup, type Routes } from "../routing/routes.ts";
 import type { CallTracing } from "../tracing/call-tracing.ts";
 import { callerOf } from "../usage/usage-caller.ts";
@@ -84,7 +83,6 @@ export interface Calls {
   settled(ms: number): Promise<boolean>;
 }
 
-const MAX_BODY_BYTES = 10 * 1024 * 1024;
 /** Bytes of bodies and answers that must be whole before they go on. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** How long a refusal waits for a small body that has not come yet. */
@@ -116,6 +114,7 @@ export function createCalls(options: CallsOptions): Calls {
   let draining = false;
   let whenSettled: (() => void) | null = null;
   const held = createSharedBudget(MAX_HELD_BYTES);
+  const readBody = createBodyReader({ held, refuse: refuseCall });
   const listed = createListedTools();
   const attempts = createAttempts({
     routes,
@@ -202,7 +201,7 @@ export function createCalls(options: CallsOptions): Calls {
     if (wait) return refuseCall(call, tooManyCalls(slug, wholeSeconds(wait)));
     if (call.head.sessionId !== undefined && !restoreSession(call, call.head.sessionId)) return;
     if (call.path.query.includes(STREAM_PARAMETER) && !restoreStream(call)) return;
-    readBody(call);
+    readBody(call, takeBody);
   }
 
   function refuseUnknown(call: Call, { toolIds }: Caller): void {
@@ -235,46 +234,9 @@ export function createCalls(options: CallsOptions): Calls {
     return true;
   }
 
-  function readBody(call: Call): void {
-    const { request, head } = call;
-    const isLarge = head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES;
-    if (isLarge && (head.contentLength ?? 0) > MAX_BODY_BYTES) return refuseCall(call, tooLarge(MAX_BODY_BYTES));
-    if (isLarge && !mayAskForInput(call)) {
-      call.body = streamBody(request, MAX_BODY_BYTES, () => {
-        // Refused first: the attempt's own report of its end is then too late.
-        refuseCall(call, tooLarge(MAX_BODY_BYTES));
-        call.controller?.abort(new Error("The body is too large."));
-      });
-      return forward(call);
-    }
-    if (!isLarge && !head.contentLength) return forward(call);
-    // The state that a body brings back may stand at its end.
-    const stop = readWholeBody(
-      request,
-      (body) => {
-        call.body = body;
-        if (call.session === null && !restoreState(call)) return;
-        forward(call);
-      },
-      {
-        maxBytes: MAX_BODY_BYTES,
-        onTooLarge: () => refuseCall(call, tooLarge(MAX_BODY_BYTES)),
-        ...(isLarge && { take: holderOf(call), onTooMuch: () => refuseCall(call, tooMuchHeld()) }),
-      },
-    );
-    call.body = { ...noBody(), stop };
-  }
-
-  /** Takes room for bytes of a call's body as they come, until the call has ended. */
-  function holderOf({ response, caller }: Call): (bytes: number) => boolean {
-    const own = held.of(caller?.subject ?? "");
-    let taken = 0;
-    response.once("close", () => own.give(taken));
-    return (bytes) => {
-      const isTaken = own.take(bytes);
-      if (isTaken) taken += bytes;
-      return isTaken;
-    };
+  function takeBody(call: Call): void {
+    if (call.session === null && !restoreState(call)) return;
+    forward(call);
   }
 
   /** The call may go on with one that a replica has begun. */

@@ -78,9 +78,10 @@ class RunningExchange implements Dispatcher.DispatchHandler {
   /** Bytes of an answer that may not be the caller's. */
   private passed = 0;
   private begun = false;
+  private hasLeft = false;
   private left = Infinity;
   private isOfEvents = false;
-  /** Signs what a JSON answer asks; one of `wholeBytes` in one piece needs no filter. */
+  /** Signs what a JSON answer asks. One that comes in one piece of its announced length, -1 where it has none, needs no filter. */
   private sign: ((own: string) => string) | null = null;
   private wholeBytes = -1;
   private filter: AnswerFilter | null = null;
@@ -263,6 +264,8 @@ class RunningExchange implements Dispatcher.DispatchHandler {
     const { busy, refuse, neverSent, now, warn } = this.options;
     const { deployment, replica } = place;
     const { response } = call;
+    // The end of an answer has failed here.
+    if (this.hasLeft) return void response.destroy();
     this.leave();
     if (this.owes) busy.ended(replica, !this.begun || !(call.gone || isTimeout(error)));
     this.filter?.drop();
@@ -287,6 +290,7 @@ class RunningExchange implements Dispatcher.DispatchHandler {
   /** It is not under way any more. */
   private leave(): void {
     const { call } = this;
+    this.hasLeft = true;
     const { replica } = this.place;
     replica.outstanding -= 1;
     if (!call.isStream) replica.owed -= 1;

@@ -12,7 +12,24 @@ export interface RequestBody {
   stop(): void;
 }
 
-const NO_BODY: RequestBody = { content: null, beginning: () => "", stop: () => undefined };
+/** A class, since each call has one. */
+class WholeBody implements RequestBody {
+  readonly content: Buffer | null;
+
+  constructor(content: Buffer | null) {
+    this.content = content;
+  }
+
+  beginning(): string {
+    return this.content?.toString("utf8", 0, PEEK_BYTES) ?? "";
+  }
+
+  stop(): void {
+    // There is nothing more to read.
+  }
+}
+
+const NO_BODY: RequestBody = new WholeBody(null);
 
 /** Bodies up to this length are read whole before the call goes on: one write, and free to go to another replica. */
 export const SMALL_BODY_BYTES = PEEK_BYTES;
@@ -65,11 +82,18 @@ export function readWholeBody(
 }
 
 export function wholeBody(content: Buffer | null): RequestBody {
-  return {
-    content,
-    beginning: () => content?.toString("utf8", 0, PEEK_BYTES) ?? "",
-    stop: () => undefined,
-  };
+  return new WholeBody(content);
+}
+
+/** A body of which nothing is known yet. */
+export function unreadBody(stop: () => void): RequestBody {
+  return { content: null, beginning: () => "", stop };
+}
+
+/** A body that is here whole, as all of a small one is a tick after its head: read without listeners, which cost CPU. Null for any other. */
+export function readAtOnce(request: IncomingMessage, length: number | undefined): RequestBody | null {
+  // Without an encoding a request reads Buffers.
+  return request.readableLength === length ? wholeBody(request.read() as Buffer | null) : null;
 }
 
 /**

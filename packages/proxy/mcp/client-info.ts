@@ -23,9 +23,10 @@ const UNPRINTABLE = /[\p{C}"\\]/gu;
  * Of an `initialize`, or of a request of revision 2026-07-28, from its body without parsing all of it: looks at the beginning and the end. A caller
  * who writes such text elsewhere in a body deceives nobody about others. Null where it is not said.
  */
-export function readClient({ content, beginning }: RequestBody, isInitialize: boolean): ClientInfo | null {
+export function readClient(body: RequestBody, isInitialize: boolean): ClientInfo | null {
+  const { content } = body;
   const key = isInitialize ? IN_INITIALIZE : IN_META;
-  if (!Buffer.isBuffer(content)) return clientIn(Buffer.from(beginning()), key);
+  if (!Buffer.isBuffer(content)) return clientIn(Buffer.from(body.beginning()), key);
   if (content.length <= PEEK_BYTES) return clientIn(content, key);
   return clientIn(content.subarray(content.length - END_BYTES), key) ?? clientIn(content.subarray(0, PEEK_BYTES), key);
 }

@@ -10,7 +10,7 @@ import { createLegacyServer, type LegacyServer } from "../legacy/legacy-server.t
 import { createThrottle } from "../legacy/throttle.ts";
 import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
 import type { RouteTarget } from "@toolyard/routes";
-import { createPostClient, type PostClient } from "../upstream/post-client.ts";
+import { createReplicaClient, type ReplicaClient } from "../upstream/replica-client.ts";
 import { createBudget } from "../calls/budget.ts";
 
 /** A target of the route table with this proxy's state of it: its connections and its calls under way. */
@@ -70,8 +70,7 @@ export function createReplica(options: {
     ? publicConnector({ timeout: CONNECT_TIMEOUT_MS })
     : connectorTo(target, { timeoutMs: CONNECT_TIMEOUT_MS });
   let pool: Pool | null = null;
-  // On the way to a remote server, a client's own time is nothing.
-  let posts: PostClient | null = null;
+  let client: ReplicaClient | null = null;
   let ready = target.ready && !refused;
   function open(): Pool {
     if (pool) return pool;
@@ -128,18 +127,20 @@ export function createReplica(options: {
     headers,
     ownHeaders: extra.length === 0 ? null : new Set(extra.filter((_, index) => index % 2 === 0)),
     legacy,
+    // On the way to a remote server, a client's own time is nothing.
     dispatcher: () =>
-      target.remote ? open() : (posts ??= createPostClient({ origin, connect, idleMs: KEEP_ALIVE_MS, others: open })),
+      target.remote
+        ? open()
+        : (client ??= createReplicaClient({ origin, connect, idleMs: KEEP_ALIVE_MS, others: open })),
     pool: open,
     retire() {
       void endLegacy(RETIRED_DRAIN_MS);
-      posts?.close();
+      client?.close();
       void taken()?.close().catch(onPoolError);
     },
     async destroy() {
       await endLegacy(0);
-      posts?.destroy();
-      posts = null;
+      client?.destroy();
       await taken()?.destroy();
     },
   };

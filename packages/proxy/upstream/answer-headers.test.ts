@@ -13,9 +13,9 @@ test("names are in lower case, values without blanks around them, and those of a
 });
 
 test("names that objects have already are headers like others, and reach no prototype", () => {
-  const headers = read("__proto__: a", "constructor: b", "constructor: c", "toString: d");
+  const headers = read("__proto__: z", "__proto__: a", "constructor: b", "constructor: c", "toString: d");
   expect(Object.entries(headers)).toEqual([
-    ["__proto__", "a"],
+    ["__proto__", ["z", "a"]],
     ["constructor", ["b", "c"]],
     ["tostring", "d"],
   ]);

@@ -1,4 +1,4 @@
-import { WireProblem } from "@toolyard/service-kit/http/wire/response-reader.ts";
+import { isBlankAt, WireProblem } from "@toolyard/service-kit/http/wire/response-reader.ts";
 
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 // oxlint-disable-next-line no-control-regex -- these are what it looks for
@@ -20,19 +20,15 @@ export function addHeader(
   if (!TOKEN.test(name)) throw new WireProblem("answered a header field whose name is none");
   if (CONTROL.test(value)) throw new WireProblem("answered a header field with a control character in it");
   const before = Object.hasOwn(headers, name) ? headers[name] : undefined;
-  if (Array.isArray(before)) before.push(value);
-  else if (name === "__proto__") Object.defineProperty(headers, name, { value, enumerable: true });
-  else headers[name] = before === undefined ? value : [before, value];
+  const all = before === undefined ? value : [before, value].flat();
+  if (name === "__proto__") Object.defineProperty(headers, name, { value: all, enumerable: true, configurable: true });
+  else headers[name] = all;
 }
 
 /** `trim` would also take bytes that are spaces elsewhere. */
 function withoutBlanks(text: string, from: number, to: number): string {
   let [start, end] = [from, to];
-  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  while (start < end && isBlankAt(text, start)) start += 1;
+  while (end > start && isBlankAt(text, end - 1)) end -= 1;
   return text.slice(start, end);
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
 }

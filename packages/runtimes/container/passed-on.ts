@@ -1,5 +1,6 @@
 import { isAbsolute } from "node:path";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
+import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
 import { variablesOf } from "../host/host-variables.ts";
 import { createTrust, type Trust } from "../host/trust.ts";
 
@@ -32,7 +33,7 @@ function namesThisHost(value: string): boolean {
   const urls = value.match(/[a-z][a-z0-9+.-]*:\/\/[^\s,]+/gi) ?? [`http://${value}`];
   return urls.some((url) => {
     const { protocol, hostname = "" } = URL.parse(url) ?? {};
-    const host = hostname.replace(/^\[|\]$/g, "");
+    const host = bareHost(hostname);
     return protocol === "file:" || host === "localhost" || isLoopback(host);
   });
 }

@@ -4,6 +4,7 @@ import { Agent as TlsAgent } from "node:https";
 import { join } from "node:path";
 import { preconditionFailed, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
+import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
 import Docker from "dockerode";
 
 type Question<Answer> = (docker: Docker, abortSignal: AbortSignal) => Promise<Answer>;
@@ -90,7 +91,7 @@ function connectionOf(url: string, certificates: string | null): Docker.DockerOp
   return { ...place, ...identity, agent: new TlsAgent({ keepAlive: false }), port: port || 2376, protocol: "https" };
 }
 
-const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, "");
+const hostOf = (url: string): string => bareHost(new URL(url).hostname);
 const isLocal = (host: string): boolean => host === "localhost" || isLoopback(host);
 
 /** Errors of dockerode carry the status and the answer. */

@@ -33,19 +33,26 @@ export function createHostPolicy(options: {
     "127.0.0.1",
     "::1",
     listenHost,
-    ...hosts.map((host) => bare(host.toLowerCase())),
-    ...origins.map((origin) => bare(new URL(origin).hostname)),
+    ...hosts.map((host) => bareHost(host.toLowerCase())),
+    ...origins.map((origin) => bareHost(new URL(origin).hostname)),
   ]);
   // A server on every address is reached by names that only the operator knows; rebinding is not possible by a bare address.
   const everywhere = listenHost === "0.0.0.0" || listenHost === "::";
   const allowedName = (name: string) =>
     names.has(name) || name.endsWith(".localhost") || (everywhere && isAddress(name));
-  const allowsHost = (host: string | undefined) => host === undefined || allowedName(hostName(host));
+  /** The newest that was allowed: most requests are of few clients. */
+  let known = "";
+  function allowsHost(host: string | undefined): boolean {
+    if (host === undefined || host === known) return true;
+    if (!allowedName(hostName(host))) return false;
+    known = host;
+    return true;
+  }
   function allowsOrigin(origin: string | undefined): boolean {
     if (origin === undefined || origins.includes(origin) || otherOrigins.includes(origin)) return true;
     if (!URL.canParse(origin)) return false;
     const { hostname, protocol } = new URL(origin);
-    const name = bare(hostname);
+    const name = bareHost(hostname);
     return (
       (protocol === "http:" || protocol === "https:") &&
       (["localhost", "127.0.0.1", "::1"].includes(name) || name.endsWith(".localhost"))
@@ -61,8 +68,8 @@ export function createHostPolicy(options: {
   };
 }
 
-/** An IPv6 address has brackets in a URL. */
-function bare(name: string): string {
+/** A URL's host as sockets take it: an IPv6 address is in brackets in a URL only. */
+export function bareHost(name: string): string {
   return name.replace(/^\[|\]$/g, "");
 }
 

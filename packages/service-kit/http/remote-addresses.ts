@@ -1,3 +1,4 @@
+import { bareHost } from "./hosts.ts";
 import { lookup as dnsLookup } from "node:dns";
 import { isIP } from "node:net";
 import { checkedLookup, isPrivateAddress } from "./private-addresses.ts";
@@ -5,7 +6,7 @@ import { buildConnector, type Connector } from "./undici.ts";
 
 /** Whether a URL names a private address outright. A name may still resolve to one: see `publicConnector`. */
 export function namesPrivateAddress(url: URL): boolean {
-  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const host = bareHost(url.hostname);
   if (isIP(host) !== 0) return isPrivateAddress(host);
   return /(?:^|\.)localhost\.?$/.test(host);
 }
@@ -33,7 +34,7 @@ export function publicConnector(options: { timeout?: number; resolve?: typeof dn
   const { resolve = dnsLookup, ...rest } = options;
   const connect = buildConnector({ ...rest, lookup: publicLookup(resolve) });
   return (target, callback) => {
-    const host = target.hostname.replace(/^\[|\]$/g, "");
+    const host = bareHost(target.hostname);
     if (isIP(host.split("%")[0] ?? "") !== 0 && isPrivateAddress(host)) callback(privateAddress(host, host), null);
     else connect(target, callback);
   };

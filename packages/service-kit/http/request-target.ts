@@ -8,6 +8,7 @@ const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/is;
  * `host`: the authority of an absolute form, which counts whatever Host says (RFC 9112, section 3.2.2); null for other forms.
  */
 export function readTarget(target: string, prefix: string): { host: string | null; url: string } {
+  if (target.startsWith("/")) return { host: null, url: withoutPrefix(target, prefix) };
   const [, host = null, rest = ""] = ABSOLUTE_FORM.exec(target) ?? [];
   // An authority that no URL can have is no host: the target stays what nobody serves.
   if (host === null || !URL.canParse(`http://${host}`)) return { host: null, url: withoutPrefix(target, prefix) };

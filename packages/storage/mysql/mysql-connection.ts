@@ -1,4 +1,5 @@
 import { ConfigError, messageOf, systemCodeOf } from "@toolyard/service-kit";
+import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
 import type { ConnectionOptions } from "mysql2";
 import type { MysqlOptions } from "../database.ts";
 
@@ -8,7 +9,7 @@ const CONNECT_MS = 5_000;
 export function connectionOptions({ url, ca = null }: Pick<MysqlOptions, "url" | "ca">) {
   const { hostname, port, username, password, pathname, searchParams } = new URL(url);
   return {
-    host: hostname.replace(/^\[(.*)\]$/, "$1"),
+    host: bareHost(hostname),
     port: Number(port || 3306),
     user: decodeURIComponent(username),
     password: decodeURIComponent(password),

@@ -126,7 +126,12 @@ export class ResponseReader {
   }
 
   private readLine(text: string): boolean {
-    if (this.state === "trailer") return text !== "" || this.end();
+    if (this.state === "trailer") {
+      // Trailers go on to nobody.
+      this.left += text.length;
+      if (this.left > MAX_HEAD_BYTES) throw new WireProblem("answered too long trailers");
+      return text !== "" || this.end();
+    }
     if (this.state === "chunk-end") {
       if (text !== "") throw new WireProblem("answered a chunk that is longer than it said");
       this.state = "chunk-size";
@@ -239,8 +244,8 @@ function parseHead(text: string, sink: ResponseSink): ResponseHead {
         if (isNamed(text, at, "content-length")) {
           const value = /^[ \t]*(\d{1,15})[ \t]*$/.exec(text.slice(colon + 1, stop))?.[1];
           const given = value === undefined ? -1 : Number(value);
-          if (given < 0 || (head.length >= 0 && head.length !== given))
-            throw new WireProblem("answered an invalid content length");
+          // Said twice, a client could read it as refused, or as a list.
+          if (given < 0 || head.length >= 0) throw new WireProblem("answered an invalid content length");
           head.length = given;
         }
         break;
@@ -283,7 +288,7 @@ function digitAt(text: string, at: number): number {
   return digit >= 0 && digit <= 9 ? digit : NaN;
 }
 
-function isBlankAt(text: string, at: number): boolean {
+export function isBlankAt(text: string, at: number): boolean {
   const code = text.charCodeAt(at);
   return code === 32 || code === 9;
 }

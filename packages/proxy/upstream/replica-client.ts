@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { toError } from "@toolyard/service-kit/errors/errors.ts";
+import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
 import { errors, type Connector } from "@toolyard/service-kit/http/undici.ts";
 import type { Dispatcher } from "undici";
 import {
@@ -11,7 +12,7 @@ import {
 import { addHeader } from "./answer-headers.ts";
 
 /** Sends requests to one origin, each over a connection of its own at a time. */
-export interface PostClient {
+export interface ReplicaClient {
   dispatch: Dispatcher["dispatch"];
   /** Takes no new request; running ones end by themselves. */
   close(): void;
@@ -20,7 +21,7 @@ export interface PostClient {
 }
 
 /** Messages up to this length go out together with their head, in one write. */
-const SMALL_BODY_BYTES = 16 * 1024;
+const ONE_WRITE_BYTES = 16 * 1024;
 const SWEEP_MS = 500;
 /** What neither names nor values of headers may have. */
 const INVALID = /[^\t\x20-\x7e\x80-\xff]/;
@@ -31,23 +32,31 @@ interface Request {
   handler: Dispatcher.DispatchHandler;
 }
 
+/** A request with the connection that it will go over. */
+interface Waiting {
+  request: Request;
+  connection: Connection;
+}
+
 /**
- * A client for what most calls are: a POST whose body is whole. All else goes to `others`, undici's pool, as do requests that it refuses. Next to
+ * A client for what most calls are: a POST whose body is whole, or a GET. All else goes to `others`, undici's pool, which also refuses what is malformed. Next to
  * the pool it makes a call cheaper by a sixth: no handler is wrapped, an answer's head is read in one piece, and a small request is one write.
  * @param idleMs How long an unused connection is kept
  */
-export function createPostClient(options: {
+export function createReplicaClient(options: {
   origin: string;
   connect: Connector;
   idleMs: number;
   others: () => Pick<Dispatcher, "dispatch">;
-}): PostClient {
+}): ReplicaClient {
   const { origin, connect, idleMs, others } = options;
-  const { host, hostname, port, protocol } = new URL(origin);
+  const { host, hostname: named, port, protocol } = new URL(origin);
+  const hostname = bareHost(named);
   const open = new Set<Connection>();
   const idle: Connection[] = [];
   /** On connections that were idle. */
-  let waiting: { request: Request; connection: Connection }[] = [];
+  let waiting: Waiting[] = [];
+  const connecting = new Set<Request>();
   let sweeping: NodeJS.Timeout | null = null;
   let isClosed = false;
   let isDestroyed = false;
@@ -80,16 +89,15 @@ export function createPostClient(options: {
         continue;
       }
       // After a whole turn of the event loop: what its server has sent before, as that it ends the connection, is read first.
-      if (waiting.push({ request, connection }) === 1) setImmediate(setImmediate, sendWaiting);
+      if (waiting.push({ request, connection }) === 1) setImmediate(closeGroup);
       return;
     }
     if (isDestroyed) return fail(request, destroyed());
+    connecting.add(request);
     connect({ host, hostname, port, protocol }, (...[error, socket]) => {
+      const isWaiting = connecting.delete(request);
+      if (!isWaiting) return void socket?.destroy();
       if (error) return fail(request, error);
-      if (isDestroyed) {
-        socket.destroy();
-        return fail(request, destroyed());
-      }
       const connection = new Connection(socket, { host, idleMs, events });
       open.add(connection);
       sweeping ??= setInterval(sweep, SWEEP_MS).unref();
@@ -97,10 +105,14 @@ export function createPostClient(options: {
     });
   }
 
-  function sendWaiting(): void {
-    const all = waiting;
+  /** Those that come from now on wait for a turn of their own. */
+  function closeGroup(): void {
+    setImmediate(sendAll, waiting);
     waiting = [];
-    for (const { request, connection } of all) {
+  }
+
+  function sendAll(group: readonly Waiting[]): void {
+    for (const { request, connection } of group) {
       if (connection.isUsable(performance.now())) connection.send(request);
       else send(request);
     }
@@ -119,15 +131,16 @@ export function createPostClient(options: {
     destroy() {
       isClosed = isDestroyed = true;
       for (const connection of open) connection.destroy(destroyed());
+      for (const request of connecting) fail(request, destroyed());
+      connecting.clear();
     },
   };
 }
 
-/** Whether it is a request as most are, with nothing in it that undici would refuse. */
+/** Whether it is a request as most are, with no character in it that could make it another. Node's parser has seen to its headers' names. */
 function isPlain({ method, body, path, headers }: Dispatcher.DispatchOptions): boolean {
   return (
-    method === "POST" &&
-    Buffer.isBuffer(body) &&
+    (method === "POST" ? Buffer.isBuffer(body) : method === "GET" && body === null) &&
     Array.isArray(headers) &&
     !PATH_INVALID.test(path) &&
     !INVALID.test(headers.join("\t"))
@@ -201,8 +214,6 @@ class Connection implements ResponseSink {
   /** Of the answer that is being read, or was read last. */
   private answer: ResponseHead | null = null;
   private isWhole = false;
-  /** Bytes that came while the answer's reader took no more. */
-  private unread: Buffer | null = null;
   private error: Error | null = null;
   private isOver = false;
 
@@ -226,7 +237,7 @@ class Connection implements ResponseSink {
   send({ options, handler }: Request): void {
     const { socket, host } = this;
     const { method, path, headers, body, headersTimeout, bodyTimeout } = options;
-    const content = body as Buffer; // see isPlain
+    const content = body as Buffer | null; // see isPlain
     const controller = (this.controller = new Controller(this));
     this.handler = handler;
     this.headersMs = headersTimeout ?? 0;
@@ -239,9 +250,9 @@ class Connection implements ResponseSink {
     let head = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`;
     const pairs = headers as string[]; // see isPlain
     for (let at = 0; at < pairs.length; at += 2) head += `${pairs[at]}: ${pairs[at + 1]}\r\n`;
-    head += `content-length: ${content.length}\r\n\r\n`;
-    if (content.length <= SMALL_BODY_BYTES) {
-      socket.write(head + content.toString("latin1"), "latin1");
+    head += content === null ? "\r\n" : `content-length: ${content.length}\r\n\r\n`;
+    if (content === null || content.length <= ONE_WRITE_BYTES) {
+      socket.write(head + (content?.toString("latin1") ?? ""), "latin1");
       return;
     }
     socket.cork();
@@ -281,10 +292,7 @@ class Connection implements ResponseSink {
 
   resume(): void {
     this.wait(this.bodyMs);
-    const { unread } = this;
-    this.unread = null;
-    if (unread !== null) this.read(unread);
-    if (this.controller?.paused !== true) this.socket.resume();
+    this.socket.resume();
   }
 
   /** Ends the connection where its time has passed. */
@@ -309,20 +317,22 @@ class Connection implements ResponseSink {
     const { controller, reader } = this;
     // Nothing was asked.
     if (controller === null) return this.destroy(null);
-    if (controller.paused) {
-      this.unread = this.unread === null ? bytes : Buffer.concat([this.unread, bytes]);
-      return;
-    }
+    if (controller.paused) return this.putBack(bytes);
     try {
       const at = reader.feed(bytes, 0, bytes.length);
       if (this.isOver) return;
       if (this.isWhole) return this.finish(at === bytes.length);
-      this.unread = at === bytes.length ? null : bytes.subarray(at);
+      if (at < bytes.length) this.putBack(bytes.subarray(at));
     } catch (error) {
       return this.destroy(toError(error));
     }
     // Until the head has come, all of it has its time, however slowly it comes.
     if (this.answer !== null && !controller.paused) this.wait(this.bodyMs);
+  }
+
+  /** What the answer's reader does not take yet is the socket's again: its end is then told after it. */
+  private putBack(bytes: Buffer): void {
+    this.socket.unshift(bytes);
   }
 
   /** @param isClean Whether nothing came after the answer */
@@ -347,7 +357,7 @@ class Connection implements ResponseSink {
   }
 
   private ended(): void {
-    if (this.handler !== null && this.unread === null && !this.isOver && this.reader.finish()) this.finish(false);
+    if (this.handler !== null && !this.isOver && this.reader.finish()) this.finish(false);
     else this.destroy(this.handler === null ? null : ended());
   }
 

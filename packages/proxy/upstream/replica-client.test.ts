@@ -4,8 +4,9 @@ import { Duplex } from "node:stream";
 import { buildConnector, Pool } from "@toolyard/service-kit/http/undici.ts";
 import { eventually } from "@toolyard/testing";
 import type { Dispatcher } from "undici";
+import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createPostClient, type PostClient } from "./post-client.ts";
+import { createReplicaClient, type ReplicaClient } from "./replica-client.ts";
 
 /** What a handler was told, in order. */
 type Told = ["begin"] | ["head", number] | ["data", string] | ["end"] | ["error", string];
@@ -23,7 +24,7 @@ let sockets: Socket[];
 let requests: string[];
 /** What a connection's server does with the requests that it has got so far. */
 let serve: (socket: Socket, request: string, connection: number) => void;
-let client: PostClient;
+let client: ReplicaClient;
 let pool: Pool;
 let others: string[];
 
@@ -43,7 +44,7 @@ beforeEach(async () => {
   serve = (socket) => void socket.write(answerOf("fine"));
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   pool = new Pool(origin);
-  client = createPostClient({
+  client = createReplicaClient({
     origin,
     connect: buildConnector({ timeout: 5_000 }),
     idleMs: IDLE_MS,
@@ -70,7 +71,7 @@ const answerOf = (body: string, more = ""): string =>
 function send(
   options: Partial<Dispatcher.DispatchOptions> = {},
   onData?: (sent: Sent) => void,
-  over: PostClient = client,
+  over: ReplicaClient = client,
 ): Sent {
   const told: Told[] = [];
   const ended = Promise.withResolvers<Told>();
@@ -115,6 +116,15 @@ test("a request is sent as it is, and the next takes the same connection", async
   expect(sockets).toHaveLength(1);
 });
 
+test("a GET has no length, and takes the connection of a POST", async () => {
+  await send().ended;
+  const sent = send({ method: "GET", body: null });
+  await sent.ended;
+  expect(sent.told).toEqual(whole);
+  expect(requests[1]).toMatch(/^GET \/mcp HTTP\/1\.1\r\nhost: \S+\r\nconnection: keep-alive\r\na: b\r\n\r\n$/);
+  expect(sockets).toHaveLength(1);
+});
+
 test("requests that are under way at once have a connection each", async () => {
   const all = Array.from({ length: 5 }, () => send());
   for (const { ended, told } of all) {
@@ -141,7 +151,7 @@ test.each([
 
 test("no request is sent over a connection whose end is read before it", async () => {
   const opened: { socket: Duplex; requests: number }[] = [];
-  const mine = createPostClient({
+  const mine = createReplicaClient({
     origin: "http://localhost",
     connect(_target, done) {
       const one = { socket: new Duplex({ read: () => undefined, write: answer }), requests: 0 };
@@ -184,6 +194,88 @@ test("a reader that takes no more gets no more until it does, whatever has come"
     sent.controller.resume();
   }
   expect(await sent.ended).toEqual(["end"]);
+});
+
+test("all of an answer comes to a slow reader, also where its server has ended the connection meanwhile", async () => {
+  let end = (): void => undefined;
+  serve = (socket) => {
+    end = () => socket.end("1\r\nb\r\n1\r\nc\r\n0\r\n\r\n");
+    socket.write("HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n");
+  };
+  const sent = send({}, ({ controller }) => {
+    controller.pause();
+    if (sent.told.at(-1)?.[1] === "a") end();
+    // The end is there before the reader goes on.
+    setImmediate(setImmediate, () => controller.resume());
+  });
+  expect(await sent.ended).toEqual(["end"]);
+  expect(sent.told.slice(2)).toEqual([["data", "a"], ["data", "b"], ["data", "c"], ["end"]]);
+});
+
+test("however an answer is cut, and however often its reader pauses, all of it comes", async () => {
+  const parts = fc.array(fc.string({ unit: fc.constantFrom("a", "\r", "\n", "0"), minLength: 1, maxLength: 30 }), {
+    maxLength: 8,
+  });
+  const cuts = fc.array(fc.nat(400), { maxLength: 6 });
+  await fc.assert(
+    fc.asyncProperty(
+      parts,
+      cuts,
+      fc.boolean(),
+      fc.boolean(),
+      fc.array(fc.boolean(), { minLength: 1 }),
+      async (...drawn) => {
+        const [chunks, places, isChunked, closes, pauses] = drawn;
+        const body = chunks.join("");
+        const head = `HTTP/1.1 200 OK\r\n${closes ? "connection: close\r\n" : ""}`;
+        const inChunks = chunks.map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("");
+        const answer = isChunked
+          ? `${head}transfer-encoding: chunked\r\n\r\n${inChunks}0\r\n\r\n`
+          : `${head}content-length: ${body.length}\r\n\r\n${body}`;
+        const ends = [...places.map((place) => place % answer.length), answer.length].toSorted((a, b) => a - b);
+        serve = (socket) => {
+          ends.forEach((end, index) => socket.write(answer.slice(ends[index - 1] ?? 0, end)));
+          if (closes) socket.end();
+        };
+        let turn = 0;
+        const sent = send({}, ({ controller }) => {
+          if (pauses[turn++ % pauses.length] !== true) return;
+          controller.pause();
+          setImmediate(setImmediate, () => controller.resume());
+        });
+        expect(await sent.ended).toEqual(["end"]);
+        const data = sent.told.flatMap(([kind, text]) => (kind === "data" ? [text] : []));
+        expect(data.join("")).toBe(body);
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
+test("a server at an IPv6 address is reached", async () => {
+  const there = createServer((socket) => socket.on("data", () => socket.end(answerOf("fine")))).listen(0, "::1");
+  await once(there, "listening");
+  const own = createReplicaClient({
+    origin: `http://[::1]:${(there.address() as AddressInfo).port}`,
+    connect: buildConnector({ timeout: 5_000 }),
+    idleMs: IDLE_MS,
+    others: () => pool,
+  });
+  expect(await send({}, undefined, own).ended).toEqual(["end"]);
+  own.destroy();
+  there.close();
+});
+
+test("while it connects, too, a request fails as the client is destroyed", async () => {
+  const own = createReplicaClient({
+    origin: "http://localhost",
+    connect: () => undefined,
+    idleMs: IDLE_MS,
+    others: () => pool,
+  });
+  const sent = send({}, undefined, own);
+  own.destroy();
+  expect(await sent.ended).toEqual(["error", "UND_ERR_DESTROYED"]);
 });
 
 test("an aborted request fails with the reason, and its connection is closed", async () => {
@@ -234,8 +326,8 @@ test("where nothing listens, nothing has begun", async () => {
 });
 
 test("other requests, and those that are malformed, are the pool's", async () => {
-  await send({ method: "GET", body: null }).ended;
-  expect(others).toEqual(["GET /mcp"]);
+  await send({ method: "PUT" }).ended;
+  expect(others).toEqual(["PUT /mcp"]);
   for (const headers of [
     ["a", "b\r\nc: d"],
     ["a\r\nc", "d"],
