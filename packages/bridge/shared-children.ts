@@ -111,7 +111,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   let asked: Promise<unknown> | null = null;
   /** Settled once a stateless caller has come. */
   let spoken: Promise<"sessions" | "stateless"> | null = null;
-  /** What that settled to; null before. */
+  /** Its value once it has settled; null before. */
   let revision: "sessions" | "stateless" | null = null;
   /** Children that were asked for their revision and not used yet. */
   let raw: Child | null = null;

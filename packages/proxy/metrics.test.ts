@@ -55,7 +55,7 @@ test("of more deployments than are told apart the others are counted together, u
   expect(await metrics.calls()).toContain(`${rest} 3`);
   metrics.deploymentLeft("0");
   metrics.toolCall("weather", "202", false);
-  // What was counted together stays: a counter never falls.
+  // Calls that were counted together stay: a counter never falls.
   expect(await metrics.calls()).toContain(`${rest} 3`);
   expect(await metrics.calls()).toContain(
     'mcp_tool_calls_total{tool="weather",deployment="weather-202",outcome="ok"} 1',

@@ -12,7 +12,7 @@ export interface ToolNote {
 
 /** A child's tools, listed at the first call and again when they may have changed. */
 export interface ToolNotes {
-  /** What `find` would answer, where that needs no question. */
+  /** The note that `find` would answer, where that needs no question. */
   known(name: string): ToolNote | undefined;
   find(name: string): Promise<ToolNote | undefined>;
   /** The server said that its list changed. */
@@ -35,7 +35,7 @@ export function createToolNotes(options: {
 }): ToolNotes {
   const { list, now } = options;
   let loaded: Promise<Map<string, ToolNote>> | null = null;
-  /** What that settled to; null before. */
+  /** Its value once it has settled; null before. */
   let notes: Map<string, ToolNote> | null = null;
   let loadedAt = 0;
 

@@ -17,7 +17,7 @@ export function kindOf(headers: AnswerHeaders): AnswerKind {
   return String(headers["content-type"]).includes("json") ? "json" : null;
 }
 
-/** What signs the state that a replica that asks for input wants back; null when its answer cannot ask. */
+/** The signer of the state that a replica that asks for input wants back; null when its answer cannot ask. */
 export function signerFor(
   call: Call,
   replica: Replica,
@@ -28,7 +28,7 @@ export function signerFor(
   return (own) => states.sign({ replicaId: replica.id, own }, statefulCallOf(call));
 }
 
-/** What watches answers to MCP requests for errors and listed tools; null for other calls. */
+/** The watch of answers to MCP requests for errors and listed tools; null for other calls. */
 export function outcomeOf(call: Call, kind: AnswerKind): OutcomeWatch | null {
   const { request, atMcp } = call;
   if (request.method !== "POST" || !atMcp || kind === null) return null;

@@ -333,8 +333,8 @@ export function createCalls(options: CallsOptions): Calls {
     if (requestLog.isOn) logCall(requestLog, call, mcp, tookMs);
     if (isRecorded) {
       const { failure = null, answered = false, tools = [] } = call.outcome ?? {};
-      metrics().toolCall(call.path.slug, deployment.deploymentId, call.status >= 400 || failure !== null);
       const { deploymentId } = deployment;
+      metrics().toolCall(call.path.slug, deploymentId, call.status >= 400 || failure !== null);
       listed.add(deploymentId, tools);
       const mcpTool = mcp.method === "tools/call" ? mcp.name : null;
       usage.record({

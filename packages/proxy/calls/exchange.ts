@@ -30,11 +30,11 @@ import {
   type UpstreamTarget,
 } from "./upstream-target.ts";
 import type { Routes } from "../routing/routes.ts";
+import { ONE_WRITE_BYTES } from "../upstream/replica-client.ts";
 
 /** Sends a call to one replica, once, and its answer back. */
 export type Exchange = (call: Call, place: Place, target: UpstreamTarget, trail: Trail) => void;
 
-const SMALL_ANSWER_BYTES = 16 * 1024;
 /** The most redirects followed within a replica. */
 const MAX_HOPS = 3;
 /** Bytes read of an answer that may not be the caller's. */
@@ -401,7 +401,7 @@ const ENDED = { pause: () => undefined, resume: () => undefined } as unknown as 
 
 function endWith(response: ServerResponse, chunk: Buffer): void {
   // As text of one byte a character it goes out together with the head, in one write.
-  if (chunk.length <= SMALL_ANSWER_BYTES) response.end(chunk.toString("latin1"), "latin1");
+  if (chunk.length <= ONE_WRITE_BYTES) response.end(chunk.toString("latin1"), "latin1");
   else response.end(chunk);
 }
 

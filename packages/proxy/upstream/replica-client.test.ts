@@ -149,6 +149,16 @@ test.each([
   }
 });
 
+test("bytes that nobody asked for end the connection, and are nobody's answer", async () => {
+  await send().ended;
+  sockets[0]?.write(answerOf("of another"));
+  await firstIsClosed();
+  const sent = send();
+  await sent.ended;
+  expect(sent.told).toEqual(whole);
+  expect(sockets).toHaveLength(2);
+});
+
 test("no request is sent over a connection whose end is read before it", async () => {
   const opened: { socket: Duplex; requests: number }[] = [];
   const mine = createReplicaClient({

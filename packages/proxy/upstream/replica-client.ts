@@ -21,7 +21,7 @@ export interface ReplicaClient {
 }
 
 /** Messages up to this length go out together with their head, in one write. */
-const ONE_WRITE_BYTES = 16 * 1024;
+export const ONE_WRITE_BYTES = 16 * 1024;
 const SWEEP_MS = 500;
 /** What neither names nor values of headers may have. */
 const INVALID = /[^\t\x20-\x7e\x80-\xff]/;
@@ -39,8 +39,9 @@ interface Waiting {
 }
 
 /**
- * A client for what most calls are: a POST whose body is whole, or a GET. All else goes to `others`, undici's pool, which also refuses what is malformed. Next to
- * the pool it makes a call cheaper by a sixth: no handler is wrapped, an answer's head is read in one piece, and a small request is one write.
+ * A client for what most calls are: a POST whose body is whole, or a GET. All else goes to `others`, undici's pool, which also refuses what is
+ * malformed. It makes a call cheaper than the pool by a sixth: no handler is wrapped, an answer's head is read in one piece, and a small request
+ * is one write.
  * @param idleMs How long an unused connection is kept
  */
 export function createReplicaClient(options: {

@@ -1,6 +1,5 @@
 import { isAbsolute } from "node:path";
-import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
-import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
+import { bareHost, isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { variablesOf } from "../host/host-variables.ts";
 import { createTrust, type Trust } from "../host/trust.ts";
 

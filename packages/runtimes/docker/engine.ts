@@ -3,8 +3,7 @@ import { Agent } from "node:http";
 import { Agent as TlsAgent } from "node:https";
 import { join } from "node:path";
 import { preconditionFailed, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
-import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
+import { bareHost, isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import Docker from "dockerode";
 
 type Question<Answer> = (docker: Docker, abortSignal: AbortSignal) => Promise<Answer>;

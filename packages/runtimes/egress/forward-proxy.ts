@@ -6,6 +6,7 @@ import { pipeline } from "node:stream";
 import type { EgressList } from "@toolyard/launch/egress-list.ts";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { CONNECTION_HEADERS } from "@toolyard/service-kit/http/connection-headers.ts";
+import { bareHost } from "@toolyard/service-kit/http/hosts.ts";
 import { checkedLookup, isPrivateAddress } from "@toolyard/service-kit/http/private-addresses.ts";
 
 const CONNECT_TIMEOUT_MS = 30_000;
@@ -132,7 +133,7 @@ function targetOf(url: URL | null, authority: string): Target | null {
   const port = Number(/:(\d{1,5})$/.exec(authority)?.[1] ?? 0);
   if (url === null || url.username !== "" || url.password !== "" || port < 1 || port > 65_535) return null;
   if (url.hostname === "" || url.hostname.length > MAX_HOST) return null;
-  return { host: url.hostname.replace(/^\[|\]$/g, ""), port };
+  return { host: bareHost(url.hostname), port };
 }
 
 const timedOut = (): Error => Object.assign(new Error(), { code: TIMED_OUT });

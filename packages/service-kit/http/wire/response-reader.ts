@@ -41,7 +41,7 @@ const LF = 10;
 
 type State = "head" | "length" | "chunk-size" | "chunk" | "chunk-end" | "trailer" | "until-close";
 
-/** Reads HTTP/1.1 responses to POST (RFC 9112), strict where leniency would make two readers disagree on where a response ends. */
+/** Reads HTTP/1.1 responses to POST and GET (RFC 9112), strict where leniency would make two readers disagree on where a response ends. */
 export class ResponseReader {
   private readonly sink: ResponseSink;
   private state: State = "head";
@@ -57,11 +57,6 @@ export class ResponseReader {
   /** Whether a part of a response has come. */
   isWithinResponse(): boolean {
     return this.state !== "head" || this.held !== null;
-  }
-
-  /** Whether a head has come, and its body has not ended. */
-  isWithinBody(): boolean {
-    return this.state !== "head";
   }
 
   /** The server closed its side. @returns whether that was the end of a response, which is given then */
