@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -39,7 +39,7 @@ export function useNamespace(): () => Promise<ClusterNamespace> {
 export interface KubernetesHarness extends RuntimeHarness {
   namespace: ClusterNamespace;
   dataDir: string;
-  /** A runtime of another DATA_DIR, or with other options. */
+  /** A runtime of another DATA_DIR, unless one is given: two of the same would take away what the other is making. */
   another(options: Partial<KubernetesRuntimeOptions>): Runtime;
   /** A launch of the cluster's image, or of another. */
   image(name: string, args: string[], image?: string): ReplicaSpec;
@@ -60,7 +60,7 @@ export async function openKubernetesHarness(
       namespace: namespace.name,
       owner: null,
       anchor: null,
-      dataDir,
+      dataDir: more.dataDir ?? mkdtempSync(join(dataDir, "another-")),
       imageRegistry: null,
       runnerImage: null,
       keepsPolicies: false,
@@ -71,7 +71,7 @@ export async function openKubernetesHarness(
       ...options,
       ...more,
     });
-  const runtime = another({});
+  const runtime = another({ dataDir });
   const image = (name: string, args: string[], of = clusterImage): ReplicaSpec => ({
     replicaId: randomUUID(),
     deploymentId: "some-deployment",
@@ -120,7 +120,7 @@ export async function openKubernetesHarness(
     ask,
     podOf,
     spec: async (name, behaviour) => image(name, ARGS[behaviour]),
-    successor: async () => another({}),
+    successor: async () => another({ dataDir }),
     async killFromOutside(handle) {
       // All but the pod's first process, which holds its namespaces, and the shell itself.
       await namespace.kubectl("exec", await podOf(handle), "--", "sh", "-c", "kill -9 $(pidof node)");

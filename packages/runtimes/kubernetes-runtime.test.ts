@@ -114,7 +114,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     expect(await harness.runtime.inspect(deleted)).toMatchObject({ why: expect.stringContaining("deleted") });
     // As kept in the cluster, for the next control plane.
     await harness.runtime.close();
-    const next = open({});
+    const next = open({ dataDir: harness.dataDir });
     expect(await next.inspect(killed)).toMatchObject({ alive: false, signal: "SIGKILL" });
     for (const handle of [killed, deleted]) await next.forget(handle);
     expect(await harness.namespace.objects("all,configmaps,secrets", own)).toEqual([]);
@@ -136,7 +136,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     const its = `toolyard.dev/replica=${String(handle.identity["replicaId"])}`;
     await expect.poll(() => harness.namespace.objects("pods", its)).toEqual([]);
     await harness.runtime.close();
-    expect(await open({}).inspect(handle)).toMatchObject({ signal: "SIGTERM", why });
+    expect(await open({ dataDir: harness.dataDir }).inspect(handle)).toMatchObject({ signal: "SIGTERM", why });
   });
 
   test("what a server prints as it ends is kept until it is forgotten", async () => {
@@ -207,7 +207,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
   });
 
   test("replicas of the DATA_DIR that this one is a copy of are neither stopped nor known; those of an owner are known wherever it runs", async () => {
-    const original = open({});
+    const original = harness.runtime;
     const handle = await original.start(harness.image("original", SERVES));
     const folder = await mkdtemp(join(tmpdir(), "toolyard-copy-"));
     onTestFinished(() => rm(folder, { recursive: true }));
@@ -308,7 +308,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
         KUBERNETES_CA_FILE: own.credentials.caFile,
       }) ?? expect.fail();
     const byToken = await configured.create({
-      dataDir: harness.dataDir,
+      dataDir: await mkdtemp(join(harness.dataDir, "token-")),
       env: {},
       logger: createLogger({ level: "silent", name: "test" }),
       hiddenPaths: [],
