@@ -12,6 +12,7 @@ import { createIdentityClient, createIdentityClock, createKeySet } from "@toolya
 import { createBusyReplicas } from "./routing/busy-replicas.ts";
 import { createDemands } from "./routing/demand.ts";
 import { createCalls } from "./calls/calls.ts";
+import { createNewerRoutes } from "./calls/newer-routes.ts";
 import type { ProxyConfig } from "./config.ts";
 import { createControlPlane, proxyCaller } from "./control-plane/control-plane.ts";
 import { createHttpDrain } from "@toolyard/service-kit/http/http-drain.ts";
@@ -95,6 +96,7 @@ export async function createProxy(options: {
     const applied = routes.apply(table);
     routesFile.note(table, applied);
     if (applied === "NOTHING") return;
+    newerRoutes.changed();
     live = true;
     firstTable.resolve();
   }
@@ -112,6 +114,7 @@ export async function createProxy(options: {
     },
     logger,
   });
+  const newerRoutes = createNewerRoutes({ routes, ask: () => controlPlane.fetchRoutesVersion(), logger });
   const clock = createIdentityClock({ graph: controlPlane.graph, as: proxyCaller, own });
   const { now } = clock;
   const delivery = startUsageDelivery({ journal, send: (batch) => controlPlane.recordUsage(batch), logger });
@@ -185,6 +188,7 @@ export async function createProxy(options: {
     busy,
     offers,
     routes,
+    newerRoutes,
     authenticate,
     mayInvoke: (caller, toolId) => shares.mayInvoke(caller, toolId),
     callerLimit: limitOf(config.callerCallsPerMinute),

@@ -170,6 +170,10 @@ describe("subscriptions", () => {
     await stop(fixture, id);
     while (table.routes.length > 1) table = await next();
     expect(table.routes[0]).toMatchObject({ targets: [], stateReason: "weather is stopped." });
+    const version = "{ routesVersion }";
+    const { routesVersion } = await fixture.run(version, {}, proxy);
+    expect(Number(routesVersion)).toBeGreaterThanOrEqual(Number(table.version));
+    expect(await fixture.codeOf(version)).toBe("FORBIDDEN");
   });
 
   test("a deployment's log is followed, and that of replicas that start later from their first line", async () => {

@@ -44,6 +44,10 @@ export const resolvers: Resolvers<Context> = {
       caller.require("internal:routes");
       return routes.read();
     },
+    routesVersion: (_, _arguments, { routes, caller }) => {
+      caller.require("internal:routes");
+      return routes.version();
+    },
     logsOfHost: (_, { deploymentId, last, replicaId = null }, { logs, caller }) =>
       logs.lastHere(caller, deploymentId, { last, replicaId }),
     sessionsOfHost: (_, { deploymentId, replicaId }, { deployments, sessionsOf, caller }) =>

@@ -69,11 +69,6 @@ async function deploy(name: string, launch: Record<string, unknown>) {
     const { status, health } = await state();
     return status === "RUNNING" && health === "HEALTHY";
   });
-  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
-  await eventually("its route at the proxy, which is told of it after that", async () => {
-    const { status } = await fetch(deployTool.mcpUrl, { method: "POST", headers, body: "{}" });
-    return status !== 404;
-  });
   return { ...deployTool, state };
 }
 

@@ -6,6 +6,7 @@ import type { Call } from "./call.ts";
 import { isMcpEndpoint, isOpen, USUAL_MCP_PATH } from "./call-path.ts";
 import { closedPath, noStream, notReady, sessionLost, unreachable, type StateProblem } from "./refusals.ts";
 import { createReplicaWait } from "./replica-wait.ts";
+import type { NewerRoutes } from "./newer-routes.ts";
 import type { Replica } from "../routing/replica.ts";
 import type { SharedBudget } from "./budget.ts";
 import { looksLegacy } from "../legacy/transport.ts";
@@ -37,6 +38,7 @@ export function createAttempts(options: {
   routes: Routes;
   refuse: (call: Call, refusal: Refusal) => void;
   refuseState: (call: Call, why: StateProblem) => void;
+  newerRoutes: NewerRoutes;
   offers: Offers;
   held: SharedBudget;
   isDraining: () => boolean;
@@ -45,7 +47,19 @@ export function createAttempts(options: {
   now: () => number;
   random?: () => number;
 }): Attempts {
-  const { routes, refuse, refuseState, offers, held, isDraining, busy, logger, now, random = Math.random } = options;
+  const {
+    routes,
+    refuse,
+    refuseState,
+    newerRoutes,
+    offers,
+    held,
+    isDraining,
+    busy,
+    logger,
+    now,
+    random = Math.random,
+  } = options;
   const wait = createReplicaWait({ routes, refuse, isDraining });
   const answerByOffer = createOfferAnswers({ offers, held, refuse, isDraining, logger });
   const exchange = createExchange({
@@ -103,7 +117,11 @@ export function createAttempts(options: {
       const again = (): void => begin(call, tried);
       if (awaited && !answerByOffer(call, awaited, again)) return wait(call, awaited, again);
       if (awaited) return;
-      return refuse(call, notReady(call));
+      return newerRoutes.awaitFor(
+        call,
+        () => begin(call),
+        () => refuse(call, notReady(call)),
+      );
     }
     picked.replica.health.chosen(now());
     if (home === null) picked.replica.turn = turns += 1;
@@ -179,7 +197,7 @@ export function createAttempts(options: {
   }
 
   /** Nothing of the call has reached this replica, so another may be tried. */
-  function neverSent(call: Call, { replica, tried }: Place, error: Error): void {
+  function neverSent(call: Call, { deployment, replica, tried }: Place, error: Error): void {
     replica.health.failed(now());
     warn(call, replica, 502, error);
     if (call.session) {
@@ -190,7 +208,14 @@ export function createAttempts(options: {
     if (call.askedBy !== null) return isGone(error) ? refuseState(call, "gone") : refuse(call, unreachable());
     const next = new Set(tried).add(replica.id);
     if (next.size < MAX_ATTEMPTS && hasAnother(call, next)) begin(call, next);
-    else refuse(call, unreachable());
+    else refuseUnreachable(call, deployment);
+  }
+
+  /** It may be that it is elsewhere by now. */
+  function refuseUnreachable(call: Call, deployment: DeploymentRoute): void {
+    const refuseIt = (): void => refuse(call, unreachable());
+    const isOld = (): boolean => call.group?.deployments.includes(deployment) === false;
+    newerRoutes.awaitFor(call, () => (isOld() ? begin(call) : refuseIt()), refuseIt);
   }
 
   function hasAnother(call: Call, tried: ReadonlySet<string>): boolean {

@@ -60,6 +60,8 @@ export interface Call {
   outcome: Outcome | null;
   /** Whether its answer was looked for in what its server offered last. */
   soughtOffer: boolean;
+  /** Whether the table was waited for that is as new as the call. */
+  isCaughtUp: boolean;
   /** Until when it waits for a replica, by performance.now(); null: it has not had to. */
   waitsUntil: number | null;
   /**

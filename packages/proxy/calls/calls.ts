@@ -17,6 +17,7 @@ import { readMcpCall } from "../mcp/mcp-call.ts";
 import { mcpIdOf } from "../mcp/mcp-refusal.ts";
 import type { ProxyMetrics } from "../metrics.ts";
 import { SMALL_BODY_BYTES, noBody, readWholeBody, wholeBody, type RequestBody } from "./request-body.ts";
+import type { NewerRoutes } from "./newer-routes.ts";
 import type { RequestHead } from "./request-head.ts";
 import { STREAM_PARAMETER, streamIdOf } from "../mcp/endpoint-event.ts";
 import {
@@ -36,12 +37,14 @@ import { openState, statefulCallOf } from "../mcp/round-trips.ts";
 import { findReplica, type RouteGroup, type Routes } from "../routing/routes.ts";
 import type { CallTracing } from "../tracing/call-tracing.ts";
 import { callerOf } from "../usage/usage-caller.ts";
+import type { SessionPlace } from "../mcp/session-id.ts";
 import type { UsageJournal } from "../usage/usage-journal.ts";
 
 export interface CallsOptions {
   busy: BusyReplicas;
   offers: Offers;
   routes: Routes;
+  newerRoutes: NewerRoutes;
   /** The caller by the Authorization header: at once when the credential is known. */
   authenticate: (authorization: string | undefined) => Caller | Promise<Caller>;
   /** Whether the caller may call this tool: see `SharedAccess`. */
@@ -95,6 +98,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 export function createCalls(options: CallsOptions): Calls {
   const {
     routes,
+    newerRoutes,
     authenticate,
     mayInvoke,
     callerLimit,
@@ -120,6 +124,7 @@ export function createCalls(options: CallsOptions): Calls {
     routes,
     refuse: refuseCall,
     refuseState,
+    newerRoutes,
     offers,
     held,
     isDraining: () => draining,
@@ -199,20 +204,36 @@ export function createCalls(options: CallsOptions): Calls {
     const at = now();
     const wait = callerLimit?.take(`${caller.subject} ${group.toolId}`, at) || toolLimit?.take(group.toolId, at);
     if (wait) return refuseCall(call, tooManyCalls(slug, wholeSeconds(wait)));
+    restore(call);
+  }
+
+  /** Finds what the call belongs to, if it says so, and reads its body. */
+  function restore(call: Call): void {
     if (call.head.sessionId !== undefined && !restoreSession(call, call.head.sessionId)) return;
     if (call.path.query.includes(STREAM_PARAMETER) && !restoreStream(call)) return;
     readBody(call, takeBody);
   }
 
-  function refuseUnknown(call: Call, { toolIds }: Caller): void {
-    refuseCall(call, unknownRoute(call.path, { tableKnown: routes.version() !== null, isLimited: toolIds !== null }));
+  function refuseUnknown(call: Call, caller: Caller): void {
+    newerRoutes.awaitFor(
+      call,
+      () => admit(call, caller),
+      (isNew) => refuseCall(call, unknownRoute(call.path, { isNew, isLimited: caller.toolIds !== null })),
+    );
+  }
+
+  /** Its replica is not in the table; without a place, nobody gave such an id. */
+  function refuseLost(call: Call, place: SessionPlace | null, refusal: Refusal): void {
+    const refuseIt = (): void => refuseCall(call, refusal);
+    if (place) newerRoutes.awaitFor(call, () => restore(call), refuseIt);
+    else refuseIt();
   }
 
   function restoreSession(call: Call, sessionId: string): boolean {
     const place = routes.sessionIds()?.open(sessionId, call.caller?.subject ?? "") ?? null;
     const found = place === null ? null : findReplica(call.group, place.replicaId);
     if (!place || !found) {
-      refuseCall(call, sessionLost());
+      refuseLost(call, place, sessionLost());
       return false;
     }
     call.session = place;
@@ -226,7 +247,7 @@ export function createCalls(options: CallsOptions): Calls {
     const found = place === null ? null : findReplica(call.group, place.replicaId);
     // A session's id is signed by the same key, and is no path.
     if (!place?.ownId.startsWith("/") || !found) {
-      refuseCall(call, noStream());
+      refuseLost(call, place, noStream());
       return false;
     }
     call.message = place;
@@ -248,7 +269,8 @@ export function createCalls(options: CallsOptions): Calls {
     if (opened === null) return true;
     const found = opened === "invalid" ? null : findReplica(call.group, opened.replicaId);
     if (opened === "invalid" || !found) {
-      refuseState(call, opened === "invalid" ? "invalid" : "gone");
+      if (opened === "invalid") refuseState(call, "invalid");
+      else refuseGone(call);
       return false;
     }
     call.body = wholeBody(opened.body);
@@ -265,6 +287,14 @@ export function createCalls(options: CallsOptions): Calls {
     call.mcp = readMcpCall(call.request.method ?? "", call.head, call.body);
     const text = invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why);
     call.status = answerJsonRpc(call, [text], draining);
+  }
+
+  function refuseGone(call: Call): void {
+    newerRoutes.awaitFor(
+      call,
+      () => takeBody(call),
+      () => refuseState(call, "gone"),
+    );
   }
 
   function forward(call: Call): void {
@@ -393,6 +423,7 @@ export function createCalls(options: CallsOptions): Calls {
         status: 0,
         outcome: null,
         soughtOffer: false,
+        isCaughtUp: false,
         waitsUntil: null,
         controller: null,
         gone: false,

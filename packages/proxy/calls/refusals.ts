@@ -44,13 +44,16 @@ export function tooLarge(maxBytes: number): Refusal {
   };
 }
 
-/** @param caller.isLimited By a key that is limited to tools: others are as if they were not there. */
+/**
+ * @param options.isNew Whether the table is as new as the call.
+ * @param options.isLimited By a key that is limited to tools: others are as if they were not there.
+ */
 export function unknownRoute(
   { slug, ref }: CallPath,
-  { tableKnown, isLimited }: { tableKnown: boolean; isLimited: boolean },
+  { isNew, isLimited }: { isNew: boolean; isLimited: boolean },
 ): Refusal {
-  if (!tableKnown) {
-    const message = "This proxy has not received its routes yet. Try again.";
+  if (!isNew) {
+    const message = `This proxy knows no route to ${slug}, and may not have received the newest routes yet. Try again.`;
     return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
   }
   const where = ref === "" ? "in production" : ref === "staging" ? "in staging" : `as ${ref}`;

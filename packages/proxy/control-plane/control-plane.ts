@@ -24,6 +24,8 @@ export interface ControlPlane {
   refusedRoutes(): number;
   /** @throws ToolyardError when it does not answer. */
   fetchKeys(): Promise<JSONWebKeySet>;
+  /** The version of its table. @throws ToolyardError when it does not answer. */
+  fetchRoutesVersion(): Promise<number>;
   /** @throws ToolyardError when it does not answer. */
   reportBusy(replicaIds: string[]): Promise<void>;
   /** @throws ToolyardError when it does not answer. */
@@ -58,6 +60,7 @@ const RECORD = "mutation ($b: UsageBatchInput!) { recordUsage(batch: $b) }";
 const REPORT_BUSY = "mutation ($ids: [ID!]!) { reportBusyReplicas(replicaIds: $ids) }";
 
 const REPORT_LOAD = "mutation ($id: ID!, $loads: [DeploymentLoadInput!]!) { reportLoad(proxyId: $id, loads: $loads) }";
+const ROUTES_VERSION = "query { routesVersion }";
 const OFFER = "query ($id: ID!, $hash: String!) { offer(deploymentId: $id, hash: $hash) }";
 const ASK_MS = 3_000;
 const RECORD_MS = 15_000;
@@ -109,6 +112,15 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       const answer = keySet.safeParse(await graph.get("/.well-known/jwks.json", AbortSignal.timeout(ASK_MS)));
       if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The control plane's answer holds no keys.");
       return answer.data;
+    },
+    async fetchRoutesVersion() {
+      const signal = AbortSignal.timeout(ASK_MS);
+      const { routesVersion } = await graph.query<{ routesVersion: string }>({
+        query: ROUTES_VERSION,
+        as: proxyCaller,
+        signal,
+      });
+      return Number(routesVersion);
     },
     async reportBusy(ids) {
       await graph.query({

@@ -1280,6 +1280,8 @@ export type Query = {
   offer?: Maybe<Scalars['JSON']['output']>;
   /** Every route as of now, for proxies. */
   routes: RouteTable;
+  /** The `version` of `routes` as of now, for a proxy to see whether it has them. */
+  routesVersion: Scalars['String']['output'];
   /** One host asks another: what it has of a deployment's output. */
   logsOfHost: Array<LogLine>;
   /** One host asks another: MCP sessions that are open in its replica. */
@@ -2367,6 +2369,7 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   verifyAuditLog?: Resolver<ResolversTypes['AuditVerification'], ParentType, ContextType>;
   offer?: Resolver<Maybe<ResolversTypes['JSON']>, ParentType, ContextType, RequireFields<QueryOfferArgs, 'deploymentId' | 'hash'>>;
   routes?: Resolver<ResolversTypes['RouteTable'], ParentType, ContextType>;
+  routesVersion?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   logsOfHost?: Resolver<Array<ResolversTypes['LogLine']>, ParentType, ContextType, RequireFields<QueryLogsOfHostArgs, 'deploymentId' | 'last'>>;
   sessionsOfHost?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<QuerySessionsOfHostArgs, 'deploymentId' | 'replicaId'>>;
 };

@@ -178,6 +178,7 @@ test("a table by changes is the whole one, whatever happens and however often it
 
       async function agree(): Promise<void> {
         await reader.catchUp();
+        expect(await fixture.feed.version()).toBe(String(reader.version));
         const records = await noteStopped();
         const wanted = expected(records, stopped, stoppedRoutes);
         expect([...reader.routes.values()].map(lineOf).toSorted()).toEqual(wanted);

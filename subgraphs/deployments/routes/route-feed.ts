@@ -10,6 +10,8 @@ import { sharedKey } from "./route-table.ts";
 
 export interface RouteFeed {
   read(): Promise<RouteTable>;
+  /** Of the current table: it holds all that is committed, and readers get there. */
+  version(): Promise<string>;
   /** The current table, then again at each change. */
   follow(): AsyncIterableIterator<RouteTable>;
   /**
@@ -120,6 +122,7 @@ export function createRouteFeed(options: {
         routes.push(...value.routes);
       }
     },
+    version: async () => String(await log.latest()),
     follow: () => endable(tables),
     followChanges: (position) => endable((signal) => changes(position, signal)),
   };
