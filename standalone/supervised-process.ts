@@ -24,7 +24,7 @@ export interface SupervisedProcess<Facts = unknown> {
  * others for so little costs more than they save, a sixth of a call's time.
  */
 export const proxyHeapFlags = (maxHeapMb: number) => [
-  "--max-semi-space-size=2",
+  "--max-semi-space-size=4",
   "--heap-growing-percent=25",
   "--no-parallel-scavenge",
   `--max-old-space-size=${maxHeapMb}`,
