@@ -3,8 +3,11 @@ import type { Readable } from "node:stream";
 
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
+import { hasTooManyValues, MAX_JSON_VALUES } from "@toolyard/service-kit/http/request-body.ts";
 import { isObject, isTooNested, MAX_NESTING, parseJson } from "@toolyard/service-kit/json.ts";
-import { createFloodGate, type FloodGate } from "./flood-gate.ts";
+import { MAX_BATCH } from "../protocol/era.ts";
+import { createFloodGate, type FloodGate, withGate } from "./flood-gate.ts";
+import { itemsOf } from "../protocol/json-splice.ts";
 import { createLineSplitter } from "../protocol/lines.ts";
 import { code as errorCode, errorText, type Message, readMessage } from "../protocol/json-rpc.ts";
 import { createLongMessage, type LongMessage } from "../protocol/long-message.ts";
@@ -77,31 +80,51 @@ export type OpenChild = (options: ChildOptions) => Child;
 /**
  * Takes the message of a text, or the messages: batches were part of 2025-03-26.
  * @param text One line.
+ * @returns How many there are, messages or not.
  */
-export function takeMessages(text: string, mask: SecretMask, to: MessageTaker): void {
-  if (isTooNested(text)) {
+export function takeMessages(text: string, mask: SecretMask, to: MessageTaker): number {
+  // Before anything that takes longer the longer the text is.
+  if (itemsOf(text, MAX_BATCH + 1).length > MAX_BATCH) {
+    leaveOut(null, `a batch of more than ${MAX_BATCH}`, to);
+    return 1;
+  }
+  const excess = excessOf(text, to);
+  if (excess !== null) {
     const long = createLongMessage();
     long.see(Buffer.from(text));
-    return leaveOut(long, `nested more than ${MAX_NESTING} levels deep`, to);
+    leaveOut(long, excess, to);
+    return 1;
   }
   const value = parseJson(text);
-  if (!Array.isArray(value)) return takeMessage(value, text, text, mask, to);
-  for (const item of value) takeMessage(item, null, text, mask, to);
+  if (!Array.isArray(value)) {
+    takeMessage(value, text, mask, to);
+    return 1;
+  }
+  // Printed, not cut out: the cut of a text keeps all of it in memory.
+  for (const item of value) takeMessage(item, JSON.stringify(item), mask, to);
+  return value.length;
 }
 
-/** @param raw Its text, where that is known; else it is printed. @param line All that it came with. */
-function takeMessage(item: unknown, raw: string | null, line: string, mask: SecretMask, to: MessageTaker): void {
+function excessOf(text: string, { sharesThread }: MessageTaker): string | null {
+  if (sharesThread && hasTooManyValues(text)) return `of more than ${MAX_JSON_VALUES} JSON values`;
+  return isTooNested(text) ? `nested more than ${MAX_NESTING} levels deep` : null;
+}
+
+function takeMessage(item: unknown, raw: string, mask: SecretMask, to: MessageTaker): void {
   const message = readMessage(item);
-  if (message === null) return to.other(line);
-  if (!isReport(message)) return to.take(message, raw ?? JSON.stringify(item));
+  if (message === null) return to.other(raw);
+  if (!isReport(message)) return to.take(message, raw);
   const masked = mask.json(message);
   const print = JSON.stringify(masked);
   // If nothing was hidden, numbers keep their digits.
-  to.take(masked, raw !== null && print === JSON.stringify(message) ? raw : print);
+  to.take(masked, print === JSON.stringify(message) ? raw : print);
 }
 
 export interface MessageTaker {
+  /** A flood of lines must not get through it. */
   log: LineLog;
+  /** Whether the thread serves others than this server's callers: what takes long to parse is left out. */
+  sharesThread: boolean;
   take(message: Message, raw: string): void;
   /** Takes what is no message. */
   other(text: string): void;
@@ -187,15 +210,18 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
   const stdoutGate = gateFor(child.stdout, "stdout");
   const stderrGate = gateFor(child.stderr, "stderr");
 
+  const gatedLog = withGate(log, stdoutGate);
+
   /** Output that is not a message, for people. */
   function printed(line: string): void {
     const text = line.trim();
     if (text !== "") lastPrinted = text.slice(0, MAX_KEPT_LINE);
-    if (stdoutGate.admits(line.length)) log.write("STDOUT", line);
+    gatedLog.write("STDOUT", line);
   }
 
   const taker: MessageTaker = {
-    log,
+    log: gatedLog,
+    sharesThread: false,
     take: (message, raw) => handler?.onMessage(message, raw),
     other: printed,
     reply: write,

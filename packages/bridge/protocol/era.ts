@@ -61,7 +61,8 @@ export type Classified =
   | { era: "stateless"; message: Message }
   | Refusal;
 
-const MAX_BATCH = 100;
+/** Messages in a batch, of clients and of servers. */
+export const MAX_BATCH = 100;
 
 function trim(value: string | undefined): string | undefined {
   return value?.replace(/^[ \t]+|[ \t]+$/g, "");

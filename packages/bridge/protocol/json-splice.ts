@@ -137,13 +137,13 @@ export function membersOf(text: string): Map<string, string> {
   return members;
 }
 
-/** The items of an array as they are written; none when it is not an array. */
-export function itemsOf(text: string): string[] {
+/** The items of an array as they are written, at most so many; none when it is not an array. */
+export function itemsOf(text: string, most = Infinity): string[] {
   const items: string[] = [];
   let at = skipSpace(text, 0);
   if (text[at] !== "[") return items;
   at = skipSpace(text, at + 1);
-  while (at < text.length) {
+  while (at < text.length && items.length < most) {
     const end = endOfValue(text, at);
     if (end === -1) return items;
     items.push(text.slice(at, end));

@@ -17,11 +17,11 @@ export interface StreamServer {
 export interface StreamEvents {
   /** Path and query for messages. Called once, first. */
   onEndpoint(path: string): void;
-  /** Data of an event of the kind "message". */
-  onMessage(data: string): void;
+  /** Data of an event of the kind "message". Answers how many messages there are in it. */
+  onMessage(data: string): number;
   /**
    * Called before the first read and after each, whatever was read: waits before the next one, or throws an error that ends the stream.
-   * `events` are those, comments and lines that are neither.
+   * `events` are those, each of several messages in one, comments and lines that are neither.
    */
   onRead(read: { bytes: number; events: number }): Promise<void> | undefined;
 }
@@ -84,12 +84,12 @@ export async function readEventStream(
     },
     onEvent({ event, data }) {
       give(pending);
-      events += 1;
-      if (failure !== null) return;
-      if (isOpen) {
-        if (event === undefined || event === "message") onMessage(data);
+      if (isOpen && failure === null && (event === undefined || event === "message")) {
+        events += onMessage(data);
         return;
       }
+      events += 1;
+      if (isOpen || failure !== null) return;
       const url = event === "endpoint" ? ownUrl(data, path, server.target) : null;
       if (url === null) {
         failure = new StreamError(

@@ -72,7 +72,7 @@ export function createLegacyServer(options: {
         isOne = true;
         found.abort();
       },
-      onMessage: () => undefined,
+      onMessage: () => 1,
       onRead({ bytes }) {
         read += bytes;
         if (read > MAX_DETECT_BYTES) throw new StreamError("it sent too much before its endpoint event");

@@ -7,6 +7,7 @@ import {
   type ChildHandler,
   type ChildOptions,
 } from "@toolyard/bridge/child/child.ts";
+import { createFloodGate, withGate } from "@toolyard/bridge/child/flood-gate.ts";
 import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge/protocol/json-rpc.ts";
 import { messageOf } from "@toolyard/service-kit";
 import type { MessagePaths } from "../mcp/message-paths.ts";
@@ -44,6 +45,13 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
   // There is no process.
   const pid = -streams;
 
+  const gate = createFloodGate({
+    // The throttle holds it back.
+    stream: null,
+    onLeftOut: (lines) => log.write("SYSTEM", `${lines} events of the server within a second are left out`),
+  });
+  const gatedLog = withGate(log, gate);
+
   const headers = (): string[] => (caller === "" ? [] : ["x-toolyard-user", caller]);
 
   function open(): void {
@@ -60,10 +68,11 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
       },
       onMessage: (data) =>
         takeMessages(oneLine(data), mask, {
-          log,
+          log: gatedLog,
+          sharesThread: true,
           take: (message, raw) => handler?.onMessage(message, raw),
           reply: send,
-          other: (text) => log.write("STDOUT", text),
+          other: (text) => gatedLog.write("STDOUT", text),
         }),
       onRead: (read) => server.throttle.keep(read, stopped.signal),
     }).catch(finish);
@@ -77,6 +86,7 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
         : "the connection to the server broke";
     end = { code: null, signal: null, reason, words: error instanceof StreamError ? "" : mask.text(messageOf(error)) };
     stopped.abort();
+    gate.open();
     server.messagePaths.forget(stopped);
     endpoint.reject(error);
     const owner = handler;

@@ -5,7 +5,7 @@ import { endOfString, jsonProblem } from "../errors/json-text.ts";
 import { isTooNested, MAX_NESTING } from "../json.ts";
 
 /** JSON values allowed in one body: real requests have far fewer, and a million empty objects hold the event loop for a second. */
-const MAX_JSON_VALUES = 200_000;
+export const MAX_JSON_VALUES = 200_000;
 /** Bodies up to this length are parsed without a count: they cannot hold too many values. */
 const UNCOUNTED_BYTES = 256 * 1024;
 

@@ -90,6 +90,7 @@ async function callStream<Result>(options: StreamCallOptions, talk: Talk<Result>
     onMessage(data) {
       const answer = answerOf.safeParse(parseJson(data));
       if (answer.success) waiting.get(answer.data.id)?.resolve(answer.data);
+      return 1;
     },
     // Counts everything: comments and events that are not for clients are work, too.
     onRead({ bytes, events }) {
