@@ -29,8 +29,11 @@ export const proxyHeapFlags = (maxHeapMb: number) => [
   "--no-parallel-scavenge",
   `--max-old-space-size=${maxHeapMb}`,
 ];
-/** glibc keeps free memory in a pool for each thread, and the threads that compile and collect are mostly idle: they share one. */
-export const PROXY_ALLOCATOR = { MALLOC_ARENA_MAX: "1" };
+/**
+ * glibc keeps free memory in a pool for each thread, and the threads that compile and collect are mostly idle: they share one. What is large is not of
+ * it, and goes back to the system when it is freed, also after the first time.
+ */
+export const PROXY_ALLOCATOR = { MALLOC_ARENA_MAX: "1", MALLOC_MMAP_THRESHOLD_: "131072" };
 export const PROXY_MAX_HEAP_MB = 1_024;
 
 const FIRST_RESTART_MS = 200;
