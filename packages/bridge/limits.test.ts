@@ -347,3 +347,16 @@ test("a body that comes after its head, and one in many packets, are taken whole
   for await (const chunk of socket) answer += String(chunk);
   expect(answer).toContain("late");
 });
+
+test("a body with more values than anybody needs is refused", async () => {
+  await using running = await startBridge(fixture("server"));
+  const values = (count: number): string => `[${Array<string>(count).fill("[]").join(",")}]`;
+  const call = (count: number) =>
+    running.post(
+      `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"message":"x","more":${values(count)}}}}`,
+    );
+  expect((await call(90_000)).messages).toMatchObject([{ result: { content: [{ text: "x" }] } }]);
+  const { status, messages } = await call(200_000);
+  expect(status).toBe(413);
+  expect(messages[0]?.error?.message).toBe("Payload Too Large: the request body has more than 200000 JSON values");
+});

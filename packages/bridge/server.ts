@@ -7,6 +7,7 @@ import { readBytes, textOf } from "@toolyard/service-kit/http/read-body.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { classify, type RequestHeaders, SESSION_VERSIONS } from "./protocol/era.ts";
 import { keepDigits, refuse } from "./protocol/exchange.ts";
+import { hasTooManyValues, MAX_JSON_VALUES } from "@toolyard/service-kit/http/request-body.ts";
 import { isTooNested, MAX_NESTING } from "@toolyard/service-kit/json.ts";
 import { parseJson } from "./protocol/json-parse.ts";
 import { code, isId, kindOf, type Message, oneLine } from "./protocol/json-rpc.ts";
@@ -162,6 +163,10 @@ export function createBridgeServer(options: ServerOptions): Server {
       text = textOf(bytes);
     } catch (error) {
       return refuseBody(request, response, error);
+    }
+    if (hasTooManyValues(text)) {
+      const message = `Payload Too Large: the request body has more than ${MAX_JSON_VALUES} JSON values`;
+      return refuse(response, 413, { code: code.invalidRequest, message });
     }
     if (isTooNested(text)) {
       const message = `Invalid Request: the request body has more than ${MAX_NESTING} levels`;

@@ -32,3 +32,28 @@ test("keys are those that are written, whatever V8 read before", () => {
     { numRuns: 500 },
   );
 });
+
+/** How many single characters are looked at. */
+function looksOf(run: () => void): number {
+  let looks = 0;
+  const { charCodeAt } = String.prototype;
+  String.prototype.charCodeAt = function (at) {
+    looks += 1;
+    return charCodeAt.call(this, at);
+  };
+  try {
+    run();
+  } finally {
+    String.prototype.charCodeAt = charCodeAt;
+  }
+  return looks;
+}
+
+test("a text is read a few times, however deep its lists are", () => {
+  const inner = `${Array<string>(5_000).fill("[]").join(",")},"\\u0041"`;
+  for (const levels of [1, 250]) {
+    const nested = "[".repeat(levels) + inner + "]".repeat(levels);
+    for (const text of [`{"id":1,"params":{"name":"x","arguments":{"list":${nested}}}}`, nested])
+      expect(looksOf(() => parseJson(text)) / text.length).toBeLessThan(10);
+  }
+});

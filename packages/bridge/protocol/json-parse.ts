@@ -12,14 +12,14 @@ const JUDGED_DEPTH = 3;
  */
 export function parseJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
-  return /\\[u/]/.test(text) ? withTrueKeys(value, text, JUDGED_DEPTH) : value;
+  if (!/\\[u/]/.test(text)) return value;
+  if (!Array.isArray(value)) return withTrueKeys(value, text, JUDGED_DEPTH);
+  const items = itemsOf(text);
+  return value.map((item: unknown, index) => withTrueKeys(item, items[index] ?? "", JUDGED_DEPTH));
 }
 
 function withTrueKeys(value: unknown, text: string, depth: number): unknown {
-  if (Array.isArray(value)) {
-    const items = itemsOf(text);
-    return value.map((item: unknown, index) => withTrueKeys(item, items[index] ?? "", depth));
-  }
+  // No message is judged by what is in a list, and a list in a list would be read once for each level.
   if (!isObject(value) || depth === 0) return value;
   const members = [...membersOf(text)];
   const isTrue = members.length === Object.keys(value).length && members.every(([key]) => Object.hasOwn(value, key));
