@@ -1,8 +1,9 @@
+import { randomUUID } from "node:crypto";
 import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Child, ChildEnd, ChildHandler } from "./child.ts";
 import { metaKey, SESSION_VERSIONS, STATELESS_VERSION } from "../protocol/era.ts";
 import { code, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
-import { findValues, lastText, printFrom, replaceValues } from "../protocol/json-splice.ts";
+import { findValues, lastText, membersOf, printFrom, replaceValues } from "../protocol/json-splice.ts";
 
 /**
  * Makes a child that speaks only the stateless revision (2026-07-28) look like one of the session era, so that the rest
@@ -27,6 +28,8 @@ interface Leg {
 }
 
 const MAX_ROUNDS = 10;
+/** Input that one round may ask for. */
+const MAX_INPUTS = 256;
 /** Pause before a leg that carries no input, as in the SDK's own driver (ms). */
 const EMPTY_ROUND_MS = 250;
 
@@ -37,12 +40,13 @@ export function adaptStatelessChild(child: Child): Child {
   let logLevel: string | null = null;
   let serverCapabilities: Record<string, unknown> = {};
   let listenId: string | null = null;
+  let discoverId: Id | null = null;
   let initializeId: Id | null = null;
-  let counter = 0;
   const watched = new Set<string>();
   const legs = new Map<Id, Leg>();
   const inputs = new Map<Id, { leg: Leg; key: string }>();
-  const pauses = new Set<NodeJS.Timeout>();
+  /** Legs that wait for their next one without input. */
+  const pauses = new Map<Leg, NodeJS.Timeout>();
 
   function emit(message: Message, raw = JSON.stringify(message)): void {
     handler?.onMessage(message, raw);
@@ -61,9 +65,9 @@ export function adaptStatelessChild(child: Child): Child {
   function sendEnveloped(message: Message, raw: string): void {
     child.send(printFrom({ ...message, params: enveloped(message.params) }, message, raw));
   }
-  function nextId(kind: string): string {
-    counter += 1;
-    return `toolyard-${kind}:${counter}`;
+  /** Unguessable, since clients choose their ids, which the child gets beside these. */
+  function newId(kind: string): string {
+    return `toolyard-${kind}:${randomUUID()}`;
   }
   function enveloped(params: Params | undefined): Params {
     return {
@@ -90,7 +94,7 @@ export function adaptStatelessChild(child: Child): Child {
       ...(watched.size > 0 ? { resourceSubscriptions: [...watched] } : {}),
     };
     if (Object.keys(filter).length === 0) return;
-    listenId = nextId("listen");
+    listenId = newId("listen");
     send({
       jsonrpc: "2.0",
       id: listenId,
@@ -106,7 +110,8 @@ export function adaptStatelessChild(child: Child): Child {
         clientCapabilities = params?.capabilities ?? {};
         clientInfo = params?.clientInfo;
         initializeId = id;
-        send({ jsonrpc: "2.0", id: "toolyard-discover", method: "server/discover", params: enveloped(undefined) });
+        discoverId = newId("discover");
+        send({ jsonrpc: "2.0", id: discoverId, method: "server/discover", params: enveloped(undefined) });
         return;
       case "ping":
         return answer(id, {});
@@ -137,17 +142,20 @@ export function adaptStatelessChild(child: Child): Child {
 
   function drop(leg: Leg): void {
     legs.delete(leg.id);
+    clearTimeout(pauses.get(leg));
+    pauses.delete(leg);
     for (const [id, input] of inputs) if (input.leg === leg) inputs.delete(id);
   }
 
   function legOf(clientId: unknown): Leg | undefined {
     for (const leg of legs.values()) if (leg.original.id === clientId) return leg;
     for (const { leg } of inputs.values()) if (leg.original.id === clientId) return leg;
+    for (const leg of pauses.keys()) if (leg.original.id === clientId) return leg;
     return undefined;
   }
 
   function goOn(leg: Leg): void {
-    leg.id = nextId("leg");
+    leg.id = newId("leg");
     legs.set(leg.id, leg);
     const { original, raw, responses } = leg;
     const given = [...responses].map(([key, text]) => `${JSON.stringify(key)}:${text}`).join(",");
@@ -178,29 +186,28 @@ export function adaptStatelessChild(child: Child): Child {
     if (leg.awaited.size === 0) goOn(leg);
   }
 
+  function fail(leg: Leg, message: string): void {
+    emit({ jsonrpc: "2.0", id: leg.original.id ?? null, error: { code: code.internalError, message } });
+  }
+
   function needInput(leg: Leg, result: Record<string, unknown>, raw: string): void {
     leg.rounds += 1;
     leg.requestState = typeof result.requestState === "string" ? result.requestState : undefined;
-    if (leg.rounds > MAX_ROUNDS) {
-      emit({
-        jsonrpc: "2.0",
-        id: leg.original.id ?? null,
-        error: { code: code.internalError, message: `the server still required input after ${MAX_ROUNDS} rounds` },
-      });
-      return;
-    }
+    if (leg.rounds > MAX_ROUNDS) return fail(leg, `the server still required input after ${MAX_ROUNDS} rounds`);
     const requests = isObject(result.inputRequests) ? Object.entries(result.inputRequests) : [];
+    if (requests.length > MAX_INPUTS) return fail(leg, `the server required more than ${MAX_INPUTS} inputs at once`);
     if (requests.length === 0) {
       const pause = setTimeout(() => {
-        pauses.delete(pause);
+        pauses.delete(leg);
         goOn(leg);
       }, EMPTY_ROUND_MS);
-      pauses.add(pause);
+      pauses.set(leg, pause);
       return;
     }
     leg.awaited = new Set(requests.map(([key]) => key));
+    const texts = membersOf(lastText(raw, ["result", "inputRequests"]));
     for (const [key, request] of requests) {
-      const id = nextId("input");
+      const id = newId("input");
       inputs.set(id, { leg, key });
       if (isObject(request) && typeof request.method === "string") {
         const asked: Message = {
@@ -209,7 +216,7 @@ export function adaptStatelessChild(child: Child): Child {
           method: request.method,
           ...(isObject(request.params) ? { params: request.params } : {}),
         };
-        const params = lastText(raw, ["result", "inputRequests", key, "params"]);
+        const params = lastText(texts.get(key) ?? "", ["params"]);
         emit(asked, printFrom(asked, { params: request.params }, `{"params":${params}}`));
       }
     }
@@ -218,7 +225,8 @@ export function adaptStatelessChild(child: Child): Child {
   function fromServerAnswer(message: Message, raw: string): void {
     const { id, result, error } = message;
     if (id === undefined || id === null) return;
-    if (id === "toolyard-discover") {
+    if (id === discoverId) {
+      discoverId = null;
       const to = initializeId;
       initializeId = null;
       if (to === null) return;
@@ -294,7 +302,7 @@ export function adaptStatelessChild(child: Child): Child {
           else emit(message, raw);
         },
         onEnd(end: ChildEnd) {
-          for (const pause of pauses) clearTimeout(pause);
+          for (const pause of pauses.values()) clearTimeout(pause);
           handler?.onEnd(end);
         },
       });
@@ -310,7 +318,10 @@ export function adaptStatelessChild(child: Child): Child {
       else if (message.method === "notifications/cancelled") {
         const leg = legOf(message.params?.requestId);
         if (leg === undefined) return;
+        const isAsked = legs.has(leg.id);
         drop(leg);
+        // Between two legs nothing runs at the server that it could stop.
+        if (!isAsked) return;
         // The first leg has the client's own id, digit by digit.
         const requestId = leg.id === leg.original.id ? lastText(leg.raw, ["id"]) : JSON.stringify(leg.id);
         child.send(replaceValues(text, [{ spans: findValues(text, ["params", "requestId"]), text: requestId }]));
