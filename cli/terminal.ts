@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
+import { collectBytes } from "@toolyard/service-kit/http/byte-collector.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** A command's output and questions. */
@@ -33,15 +34,9 @@ export function createTerminal(streams: { stdin: Input; stdout: Writable; stderr
     write: (text) => void stdout.write(text),
     async readInput(what) {
       if (isInteractive) throw new UsageError(`${what} is read from stdin, which is a terminal here: pipe it in.`);
-      const chunks: Buffer[] = [];
-      let bytes = 0;
+      const tooLong = () => new UsageError(`${what} on stdin is longer than ${MAX_INPUT_BYTES} bytes.`);
       // A process's stdin without an encoding yields bytes.
-      for await (const chunk of stdin as AsyncIterable<Buffer>) {
-        chunks.push(chunk);
-        bytes += chunk.length;
-        if (bytes > MAX_INPUT_BYTES) throw new UsageError(`${what} on stdin is longer than ${MAX_INPUT_BYTES} bytes.`);
-      }
-      return Buffer.concat(chunks).toString("utf8");
+      return (await collectBytes(stdin as AsyncIterable<Buffer>, MAX_INPUT_BYTES, tooLong)).toString("utf8");
     },
     async askHidden(question) {
       if (!isInteractive) throw new UsageError(`There is no terminal to ask for ${question}.`);

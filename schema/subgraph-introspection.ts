@@ -1,4 +1,5 @@
 import { ToolyardError, messageOf } from "@toolyard/service-kit";
+import { collectBytes } from "@toolyard/service-kit/http/byte-collector.ts";
 import { isObject } from "@toolyard/service-kit/json.ts";
 import type { SchemaSource } from "./supergraph-config.ts";
 
@@ -37,15 +38,9 @@ export async function introspectSubgraph(
 }
 
 async function readText(answer: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let size = 0;
-  let text = "";
-  for await (const chunk of answer.body ?? []) {
-    size += chunk.length;
-    if (size > MAX_BYTES) throw new Error(`it answered more than ${MAX_BYTES / 1_048_576} MiB`);
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
+  if (answer.body === null) return "";
+  const tooLong = () => new Error(`it answered more than ${MAX_BYTES / 1_048_576} MiB`);
+  return new TextDecoder().decode(await collectBytes(answer.body, MAX_BYTES, tooLong));
 }
 
 function sdlOf(status: number, body: string): string {

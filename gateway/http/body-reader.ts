@@ -2,7 +2,7 @@ import { sliceAfter } from "@toolyard/service-kit";
 import { parseClientJson, discardBody, isEncoded, isJson } from "@toolyard/service-kit/http/request-body.ts";
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { parseClientExactly } from "../formats/exact-json.ts";
-import { createBodyBudget } from "./body-budget.ts";
+import { createBodyBudget, isAnonymous } from "./body-budget.ts";
 import type { RouteExchange } from "./direct-routes.ts";
 import type { Form } from "../rest/form.ts";
 import { readForm } from "./multipart-form.ts";
@@ -27,7 +27,7 @@ export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBod
   const { maxBodyBytes, maxAnonymousBodyBytes } = limits;
   const budget = createBodyBudget(maxBodyBytes);
   const maxBytesOf = ({ caller }: BodyExchange) =>
-    caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
+    isAnonymous(caller) ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
 
   return {
     requireJson({ request, headers }, other) {
@@ -40,8 +40,7 @@ export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBod
     async readJson(exchange) {
       const { request, response, caller } = exchange;
       const maxBytes = maxBytesOf(exchange);
-      budget.take(request, response, caller, maxBytes);
-      const text = await readBody(request, maxBytes);
+      const text = await readBody(request, maxBytes, budget.take(request, response, caller, maxBytes));
       const from = performance.now();
       const body = parseClientJson(text, "The body", parseClientExactly);
       await sliceAfter(from);
@@ -50,8 +49,7 @@ export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBod
     async readForm(exchange) {
       const { request, response, caller } = exchange;
       const maxBytes = maxBytesOf(exchange);
-      budget.take(request, response, caller, maxBytes);
-      return readForm(request, maxBytes);
+      return readForm(request, maxBytes, budget.take(request, response, caller, maxBytes));
     },
     discard: (exchange) => discardBody(exchange.request, maxBytesOf(exchange)),
   };

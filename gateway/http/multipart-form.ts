@@ -1,6 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import { Busboy, type BusboyInstance } from "@fastify/busboy";
 import { ToolyardError, messageOf } from "@toolyard/service-kit";
+import { ByteCollector } from "@toolyard/service-kit/http/byte-collector.ts";
+import type { Take } from "@toolyard/service-kit/http/read-body.ts";
 import type { Form, FormFile } from "../rest/form.ts";
 
 /** Texts beside a file are short, and few. */
@@ -14,8 +16,8 @@ export function isMultipart(contentType: string | undefined): boolean {
   return contentType !== undefined && /^multipart\/form-data\s*;/i.test(contentType);
 }
 
-/** Reads a form with at most one file, whole. @throws ToolyardError BAD_USER_INPUT, PAYLOAD_TOO_LARGE */
-export function readForm(request: IncomingMessage, maxBytes: number): Promise<Form> {
+/** Reads a form with at most one file, whole. @throws ToolyardError BAD_USER_INPUT, PAYLOAD_TOO_LARGE, that of `take` */
+export function readForm(request: IncomingMessage, maxBytes: number, take: Take): Promise<Form> {
   const { promise, resolve, reject } = Promise.withResolvers<Form>();
   const fields = new Map<string, string[]>();
   let file: FormFile | null = null;
@@ -53,11 +55,11 @@ export function readForm(request: IncomingMessage, maxBytes: number): Promise<Fo
     else fields.set(name, [...(fields.get(name) ?? []), value]);
   });
   parser.on("file", (field, stream, name, _encoding, type) => {
-    const chunks: Buffer[] = [];
-    stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+    const bytes = new ByteCollector();
+    stream.on("data", (chunk: Buffer) => bytes.add(chunk));
     stream.once("error", notForm);
     stream.once("end", () => {
-      file = { field, name: name ?? "", type, bytes: Buffer.concat(chunks) };
+      file = { field, name: name ?? "", type, bytes: bytes.take() };
     });
   });
   parser.once("filesLimit", tooMany).once("fieldsLimit", tooMany).once("partsLimit", tooMany);
@@ -65,7 +67,12 @@ export function readForm(request: IncomingMessage, maxBytes: number): Promise<Fo
   parser.once("finish", () => resolve({ fields, file }));
   request.on("data", (chunk: Buffer) => {
     size += chunk.length;
-    if (size > maxBytes) tooLarge();
+    if (size > maxBytes) return tooLarge();
+    try {
+      take(chunk.length);
+    } catch (error) {
+      reject(error as Error);
+    }
   });
   request.once("aborted", endedEarly);
   request.once("error", reject);

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { ToolyardError, anonymous, systemCodeOf, type Caller } from "@toolyard/service-kit";
+import { bodyStream } from "@toolyard/service-kit/http/body-stream.ts";
 import { PASSAGE_HEADERS } from "@toolyard/service-kit/http/passage.ts";
 import { Pool, type Dispatcher } from "undici";
 import type { GatewayContext } from "../admission/operation-gate.ts";
@@ -40,7 +41,6 @@ const KEEP_ALIVE_MS = 60_000;
 const DRAIN_MS = 30_000;
 /** A client that reads nothing of its answer for this long is cut off, as by the proxy. */
 const STALLED_CLIENT_MS = 120_000;
-const BODY_BUFFER_BYTES = 64 * 1024;
 
 /** Of one connection (RFC 9110, section 7.6.1), or said anew here. The proxy decides about all others. */
 const NOT_PASSED = new Set([
@@ -183,23 +183,8 @@ export function createPassage(options: {
 function bodyOf({ request }: RouteExchange): Readable | null {
   const { "content-length": length, "transfer-encoding": encoding } = request.headers;
   if (encoding === undefined && !(Number(length) > 0)) return null;
-  const body = new Readable({
-    highWaterMark: BODY_BUFFER_BYTES,
-    read: () => void request.resume(),
-    destroy(_error, destroyed) {
-      // The rest is read and dropped, for the next request of the connection.
-      request.off("data", onData).off("end", onEnd).resume();
-      destroyed(null);
-    },
-  });
-  function onData(chunk: Buffer): void {
-    if (!body.push(chunk)) request.pause();
-  }
-  function onEnd(): void {
-    body.push(null);
-  }
-  request.on("data", onData).on("end", onEnd).pause();
-  return body;
+  // The rest is read and dropped, for the next request of the connection.
+  return bodyStream(request, { destroyed: () => void request.resume() });
 }
 
 /** Headers that a Connection header names, which are for this hop only. */

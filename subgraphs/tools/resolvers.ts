@@ -35,6 +35,10 @@ export function createResolvers(options: {
       },
       sealedLaunch: (_parent, { toolId, versionNumber }, { reader, caller }) =>
         reader.sealedLaunch(caller, toolId, versionNumber ?? null),
+      takesGitHubEvents: (_parent, _args, { connections, caller }) => {
+        connections.checkTakes(caller);
+        return true;
+      },
     },
 
     Mutation: {

@@ -11,6 +11,8 @@ const MAX_DELIVERY_BYTES = 25 * 1_048_576;
 const BUDGET_BYTES = MAX_DELIVERY_BYTES / 6;
 
 const RECEIVE = "mutation ReceiveGitHubEvent($input: GitHubEventInput!) { receiveGitHubEvent(input: $input) }";
+/** Refused where there is no secret: then nothing of the body is read. */
+const TAKES = "query TakesGitHubEvents { takesGitHubEvents }";
 const self = createServiceCaller("gateway", ["internal:github-event"]);
 
 const URL_PATH = "/api/v1/github/webhook";
@@ -42,15 +44,19 @@ const githubWebhook: RouteModule = (app, { gate, contextOf, jwks }) => {
       const deliveryId = given("x-github-delivery");
       if (!EVENT.test(event) || !DELIVERY_ID.test(deliveryId))
         throw new ToolyardError("BAD_USER_INPUT", "Send X-GitHub-Event and X-GitHub-Delivery as GitHub does.");
-      budget.take(request, response, null, MAX_DELIVERY_BYTES);
-      const body = await readBytes(request, MAX_DELIVERY_BYTES);
-      const bodyBase64 = body.toString("base64");
-      const operation = { query: RECEIVE, operationName: null, context: contextOf(self, request, requestId) };
-      const inspected = gate.inspect(operation);
-      if ("errors" in inspected) throw errorOf(inspected.errors);
-      const variables = { input: { event, deliveryId, signature, bodyBase64 } };
-      const { data, errors } = await gate.execute({ ...operation, variables, signal: gone.signal });
-      if (errors?.length) throw errorOf(errors);
+      const context = contextOf(self, request, requestId);
+      const ask = async (query: string, variables: Record<string, unknown>) => {
+        const operation = { query, operationName: null, context };
+        const inspected = gate.inspect(operation);
+        if ("errors" in inspected) throw errorOf(inspected.errors);
+        const { data, errors } = await gate.execute({ ...operation, variables, signal: gone.signal });
+        if (errors?.length) throw errorOf(errors);
+        return data;
+      };
+      await ask(TAKES, {});
+      const take = budget.take(request, response, null, MAX_DELIVERY_BYTES);
+      const body = await readBytes(request, MAX_DELIVERY_BYTES, take);
+      const data = await ask(RECEIVE, { input: { event, deliveryId, signature, bodyBase64: body.toString("base64") } });
       const answer = JSON.stringify({
         event,
         delivery_id: deliveryId,

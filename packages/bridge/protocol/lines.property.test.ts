@@ -1,3 +1,4 @@
+import { heapGrownBy } from "@toolyard/testing/heap.ts";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -47,6 +48,22 @@ test("a line over the limit is reported once and dropped, and the lines around i
       expect(split(chunks, 10)).toEqual({ lines: ["one", "two"], overflows: 1 });
     }),
   );
+});
+
+test("a line in parts of a byte takes little more room than its bytes", async () => {
+  const lines: string[] = [];
+  const splitter = createLineSplitter({
+    maxBytes: 200_000,
+    onLine: (line) => lines.push(line),
+    onOverflow: () => expect.unreachable(),
+  });
+  // A list of the parts has twenty megabytes.
+  const grownBy = await heapGrownBy(() => {
+    for (let at = 0; at < 200_000; at++) splitter.push(Buffer.from("x"));
+  });
+  expect(grownBy).toBeLessThan(6_000_000);
+  splitter.end();
+  expect(lines).toEqual(["x".repeat(200_000)]);
 });
 
 test("a log line is one bounded line of JSON", () => {

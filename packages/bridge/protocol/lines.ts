@@ -1,3 +1,5 @@
+import { ByteCollector } from "@toolyard/service-kit/http/byte-collector.ts";
+
 // Not node:readline, which keeps a line whole however long it is.
 /** Splits a byte stream into lines without ever holding more than one line of bounded length. */
 export interface LineSplitter {
@@ -28,8 +30,7 @@ export function createLineSplitter<Watched extends Overflow = Overflow>(
   options: LineSplitterOptions<Watched>,
 ): LineSplitter {
   const { maxBytes, onLine, onOverflow, watch } = options;
-  let parts: Buffer[] = [];
-  let held = 0;
+  const held = new ByteCollector();
   let skipping = false;
   let watched: Watched | null = null;
 
@@ -39,18 +40,15 @@ export function createLineSplitter<Watched extends Overflow = Overflow>(
   }
 
   function emitHeld(): void {
-    const line = Buffer.concat(parts);
-    parts = [];
-    held = 0;
+    const line = held.take();
     emit(line, 0, line.length);
   }
 
   function skip(): void {
     skipping = true;
     watched = watch?.() ?? null;
-    for (const part of parts) watched?.see(part);
-    parts = [];
-    held = 0;
+    const beginning = held.take();
+    if (beginning.length > 0) watched?.see(beginning);
   }
 
   function skipped(): void {
@@ -66,14 +64,13 @@ export function createLineSplitter<Watched extends Overflow = Overflow>(
       while (start < chunk.length) {
         const at = chunk.indexOf(LINE_FEED, start);
         const end = at === -1 ? chunk.length : at;
-        if (!skipping && held + end - start > maxBytes) skip();
+        if (!skipping && held.length + end - start > maxBytes) skip();
         if (skipping) {
           watched?.see(chunk.subarray(start, end));
           if (at !== -1) skipped();
-        } else if (at !== -1 && held === 0) emit(chunk, start, end);
+        } else if (at !== -1 && held.length === 0) emit(chunk, start, end);
         else {
-          parts.push(chunk.subarray(start, end));
-          held += end - start;
+          held.add(chunk.subarray(start, end));
           if (at !== -1) emitHeld();
         }
         start = end + 1;

@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import { ByteCollector } from "@toolyard/service-kit/http/byte-collector.ts";
 import type { Dispatcher } from "undici";
 import { endEvents, STALLED_CLIENT_MS, type Refusal } from "./answer.ts";
 import { isEncoded, isEventStream, kindOf, outcomeOf, signerFor, type AnswerHeaders } from "./answer-filters.ts";
@@ -164,7 +165,7 @@ class RunningExchange implements Dispatcher.DispatchHandler {
     }
     if (this.isUnsure && isUncertain(call, status)) {
       this.isUnsure = false;
-      this.heldAnswer = { status, received, chunks: [] };
+      this.heldAnswer = { status, received, body: new ByteCollector() };
       return;
     }
     const isOfEvents = isEventStream(received);
@@ -223,7 +224,7 @@ class RunningExchange implements Dispatcher.DispatchHandler {
     }
     if (heldAnswer !== null) {
       this.passed += received.length;
-      heldAnswer.chunks.push(received);
+      heldAnswer.body.add(received);
       if (this.passed > MAX_ASIDE_BYTES) this.giveHeld(heldAnswer, controller);
       return;
     }
@@ -344,10 +345,10 @@ class RunningExchange implements Dispatcher.DispatchHandler {
     else call.response.destroy();
   }
 
-  private giveHeld({ status, received, chunks }: HeldAnswer, controller: Dispatcher.DispatchController): void {
+  private giveHeld({ status, received, body }: HeldAnswer, controller: Dispatcher.DispatchController): void {
     this.heldAnswer = null;
     this.onResponseStart(controller, status, received);
-    for (const chunk of chunks) this.onResponseData(controller, chunk);
+    if (body.length > 0) this.onResponseData(controller, body.take());
   }
 
   /** Whether the server must be addressed in another way, according to its answer. */
@@ -355,7 +356,7 @@ class RunningExchange implements Dispatcher.DispatchHandler {
     const { call, place } = this;
     const { goOn, sendAgain } = this.options;
     const { deployment, replica } = place;
-    const isKnown = knowsTransport(Buffer.concat(answer.chunks).toString("latin1"));
+    const isKnown = knowsTransport(answer.body.peek().toString("latin1"));
     const detected = isKnown ? undefined : replica.legacy?.detect(streamPathsOf(replica, deployment, answer.status));
     goOn(call, detected, (isLegacy) => {
       if (isLegacy !== true) {
@@ -398,7 +399,7 @@ class RunningExchange implements Dispatcher.DispatchHandler {
 interface HeldAnswer {
   status: number;
   received: AnswerHeaders;
-  chunks: Buffer[];
+  body: ByteCollector;
 }
 
 /** The controller of an answer that has come whole. */

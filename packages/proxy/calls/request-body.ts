@@ -1,5 +1,7 @@
 import type { IncomingMessage } from "node:http";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
+import { bodyStream } from "@toolyard/service-kit/http/body-stream.ts";
+import { ByteCollector } from "@toolyard/service-kit/http/byte-collector.ts";
 import { PEEK_BYTES } from "../mcp/json-rpc-peek.ts";
 
 /** A body on its way to the replica. */
@@ -53,12 +55,9 @@ export function readWholeBody(
     onTooMuch = onTooLarge,
   }: { maxBytes: number; onTooLarge: () => void; take?: (bytes: number) => boolean; onTooMuch?: () => void },
 ): () => void {
-  let first: Buffer | null = null;
-  let more: Buffer[] | null = null;
-  let received = 0;
+  const body = new ByteCollector();
   const onData = (chunk: Buffer) => {
-    received += chunk.length;
-    if (received > maxBytes) {
+    if (body.length + chunk.length > maxBytes) {
       stop();
       return onTooLarge();
     }
@@ -66,17 +65,13 @@ export function readWholeBody(
       stop();
       return onTooMuch();
     }
-    if (first === null) first = chunk;
-    else (more ??= [first]).push(chunk);
+    body.add(chunk);
   };
   const stop = () => {
-    first = more = null;
+    body.take();
     request.off("data", onData).off("end", onEnd);
   };
-  const onEnd = () => {
-    const content = more ? Buffer.concat(more) : first;
-    whenRead(wholeBody(content));
-  };
+  const onEnd = () => whenRead(wholeBody(body.length > 0 ? body.take() : null));
   request.on("data", onData).on("end", onEnd);
   return stop;
 }
@@ -102,33 +97,19 @@ export function readAtOnce(request: IncomingMessage, length: number | undefined)
  */
 export function streamBody(request: IncomingMessage, maxBytes: number, onTooLarge: () => void): RequestBody {
   let received = 0;
-  let kept = 0;
-  const beginning: Buffer[] = [];
-  const content = new Readable({
-    read: () => void request.resume(),
-    highWaterMark: 64 * 1024,
+  const beginning = new ByteCollector();
+  const content = bodyStream(request, {
+    see(part) {
+      received += part.length;
+      if (received > maxBytes) {
+        stop();
+        return onTooLarge();
+      }
+      // Copied: a part of a kept one would keep all of it.
+      const end = Math.min(part.length, PEEK_BYTES - beginning.length);
+      if (end > 0) beginning.copy(part, 0, end);
+    },
   });
-  // The call's own handling reports a failure of the stream.
-  content.on("error", () => undefined);
-  const onData = (chunk: Buffer) => {
-    received += chunk.length;
-    if (received > maxBytes) {
-      stop();
-      onTooLarge();
-      return;
-    }
-    if (kept < PEEK_BYTES) {
-      beginning.push(chunk.subarray(0, PEEK_BYTES - kept));
-      kept += chunk.length;
-    }
-    if (!content.push(chunk)) request.pause();
-  };
-  const onEnd = () => void content.push(null);
-  function stop(): void {
-    request.off("data", onData).off("end", onEnd);
-    content.destroy(new Error("The request's body is not read on."));
-  }
-  request.on("data", onData).on("end", onEnd);
-  request.pause();
-  return { content, beginning: () => Buffer.concat(beginning).toString("utf8"), stop };
+  const stop = () => void content.destroy(new Error("The request's body is not read on."));
+  return { content, beginning: () => beginning.peek().toString("utf8"), stop };
 }

@@ -1,4 +1,5 @@
 import { findValues, replaceValues } from "@toolyard/bridge/protocol/json-splice.ts";
+import { ByteCollector } from "@toolyard/service-kit/http/byte-collector.ts";
 import { parseJson } from "@toolyard/service-kit/json.ts";
 import type { Call } from "../calls/call.ts";
 import type { Budget } from "../calls/budget.ts";
@@ -103,35 +104,28 @@ const TAIL_BYTES = 2;
 
 /** Chunks that are held until they are whole. */
 function createHold(budget: Budget) {
-  let chunks: Buffer[] = [];
+  const chunks = new ByteCollector();
   let bytes = 0;
-  let tail: Buffer = Buffer.alloc(0);
   return {
     get bytes() {
       return bytes;
     },
     /** Its last bytes, which may be the beginning of an event's end. */
-    get tail() {
-      return tail;
-    },
+    tail: () => chunks.peek().subarray(-TAIL_BYTES),
     /** Null: it is held. Else what is to become of the answer: all of it is taken, as it is where it is too long to be held. */
     add(chunk: Buffer): Buffer | null | "no room" {
       const isLong = bytes + chunk.length > MAX_HELD_BYTES;
       const fits = !isLong && budget.take(chunk.length);
-      chunks.push(chunk);
-      tail = Buffer.concat([tail, chunk.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
+      chunks.add(chunk);
       if (fits) bytes += chunk.length;
       if (fits) return null;
       const all = this.take();
       return isLong ? all : "no room";
     },
     take(): Buffer {
-      const all = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
       budget.give(bytes);
-      chunks = [];
       bytes = 0;
-      tail = Buffer.alloc(0);
-      return all;
+      return chunks.take();
     },
   };
 }
@@ -157,7 +151,7 @@ export function createEventFilter(sign: (own: string) => string, budget: Budget)
   const hold = createHold(budget);
   return {
     push(chunk) {
-      const { tail } = hold;
+      const tail = hold.tail();
       const found = endOfEvents(tail.length === 0 ? chunk : Buffer.concat([tail, chunk])) - tail.length;
       if (found <= 0) return hold.add(chunk);
       const whole = signEvents(Buffer.concat([hold.take(), chunk.subarray(0, found)]), sign);

@@ -1,6 +1,7 @@
 import { SpanKind } from "@opentelemetry/api";
 import { SPANS_PATH, type ServerSpan } from "@toolyard/bridge/tracing/trace-header.ts";
 import { messageOf, type Logger } from "@toolyard/service-kit";
+import { collectBytes } from "@toolyard/service-kit/http/byte-collector.ts";
 import { clockOffsetNow } from "@toolyard/service-kit/tracing/span.ts";
 import type { SpanSource } from "@toolyard/service-kit/tracing/span-source.ts";
 import { z } from "zod";
@@ -59,16 +60,14 @@ export function createBridgeSpans(options: { source: SpanSource; log: Pick<Logge
       headersTimeout: FETCH_MS,
       bodyTimeout: FETCH_MS,
     });
-    const chunks: Buffer[] = [];
-    let length = 0;
     // undici's body yields Buffers unless an encoding was set on it.
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      length += chunk.length;
-      if (length > MAX_ANSWER_BYTES) throw new Error("the answer is too long");
-      chunks.push(chunk);
-    }
+    const answer = await collectBytes(
+      body as AsyncIterable<Buffer>,
+      MAX_ANSWER_BYTES,
+      () => new Error("the answer is too long"),
+    );
     if (statusCode !== 200) throw new Error(`HTTP ${statusCode}`);
-    return answerSchema.parse(JSON.parse(Buffer.concat(chunks).toString())).spans;
+    return answerSchema.parse(JSON.parse(answer.toString())).spans;
   }
 
   function record(replica: Replica, { span, name, attributes }: CallSpan, told: ServerSpan): void {

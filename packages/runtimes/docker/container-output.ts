@@ -1,3 +1,4 @@
+import { ByteCollector } from "@toolyard/service-kit/http/byte-collector.ts";
 import { createOutputLines } from "../container/output-lines.ts";
 import type { ReplicaLogLine } from "../runtime.ts";
 
@@ -17,16 +18,16 @@ export function createOutputReader(logKey: string | null): {
   end(): ReplicaLogLine[];
 } {
   /** Bytes that came and are in no frame yet; joined once it makes one, since a frame may be many chunks long. */
-  let waiting: Buffer[] = [];
+  const waiting = new ByteCollector();
   let wanted = HEADER_BYTES;
   const streams = { STDOUT: createOutputLines("STDOUT", logKey), STDERR: createOutputLines("STDERR", logKey) };
 
   return {
     read(chunk) {
-      waiting.push(chunk);
+      waiting.add(chunk);
       const lines: ReplicaLogLine[] = [];
-      if (waiting.reduce((bytes, { length }) => bytes + length, 0) < wanted) return lines;
-      const all = Buffer.concat(waiting);
+      if (waiting.length < wanted) return lines;
+      const all = waiting.take();
       let at = 0;
       for (;;) {
         wanted = HEADER_BYTES + (all.length - at < HEADER_BYTES ? 0 : all.readUInt32BE(at + 4));
@@ -35,7 +36,7 @@ export function createOutputReader(logKey: string | null): {
         lines.push(...streams[all[at] === 2 ? "STDERR" : "STDOUT"].add(text));
         at += wanted;
       }
-      waiting = [all.subarray(at)];
+      waiting.add(all.subarray(at));
       return lines;
     },
     end: () => [...streams.STDOUT.end(), ...streams.STDERR.end()],

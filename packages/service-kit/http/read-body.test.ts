@@ -1,7 +1,9 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server } from "node:http";
-import { connect, type AddressInfo, type Socket } from "node:net";
+import { createServer, IncomingMessage, type Server } from "node:http";
+import { connect, Socket, type AddressInfo } from "node:net";
+import { heapGrownBy } from "@toolyard/testing/heap.ts";
 import { afterEach, expect, test } from "vitest";
+import { ToolyardError } from "../errors/errors.ts";
 import { readBody } from "./read-body.ts";
 
 const servers: Server[] = [];
@@ -71,4 +73,32 @@ test("a client that leaves while it sends, or left before, is told from one that
     await closed;
     await (outcome ?? expect(readBody(request, 100)).rejects.toThrow("The body ended early."));
   }
+});
+
+test("a body in parts of a byte takes little more room than its bytes", async () => {
+  const part = (at: number) => Buffer.from([97 + (at % 26)]);
+  const request = new IncomingMessage(new Socket());
+  const read = readBody(request, 1_000_000);
+  // It flows from the next tick on.
+  await new Promise(setImmediate);
+  // A list of the parts has forty megabytes.
+  const grownBy = await heapGrownBy(() => {
+    for (let at = 0; at < 300_000; at++) request.push(part(at));
+  });
+  expect(grownBy).toBeLessThan(8_000_000);
+  request.push(null);
+  const all = Buffer.from(Array.from({ length: 300_000 }, (_, at) => 97 + (at % 26)));
+  expect((await read) === all.toString()).toBe(true);
+});
+
+test("room is asked for each part as it comes, and where there is none nothing more is read", async () => {
+  const request = new IncomingMessage(new Socket());
+  let taken = 0;
+  const read = readBody(request, 100, (bytes) => {
+    taken += bytes;
+    if (taken > 10) throw new ToolyardError("CAPACITY_EXHAUSTED", "No room.");
+  });
+  for (const part of ["12345", "67890", "1", "2"]) request.push(Buffer.from(part));
+  await expect(read).rejects.toMatchObject({ code: "CAPACITY_EXHAUSTED" });
+  expect(taken).toBe(11);
 });

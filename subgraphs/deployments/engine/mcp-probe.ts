@@ -3,6 +3,7 @@ import type { Client, RequestOptions } from "@modelcontextprotocol/client";
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
 import { isTooNested } from "@toolyard/service-kit/json.ts";
+import { collectBytes } from "@toolyard/service-kit/http/byte-collector.ts";
 import { ownUrl, urlAt } from "@toolyard/service-kit/http/origin-path.ts";
 import { z } from "zod";
 import type { ProbeAnswer } from "./probe-answer.ts";
@@ -149,8 +150,8 @@ async function callMcp<Result>(options: McpCallOptions, talk: Talk<Result>): Pro
       const isStream = contentType?.startsWith("text/event-stream") ?? false;
       const counted = response.body?.pipeThrough(counter(isStream, answer));
       // An answer that is not a stream is read to its end, to find out what it is.
-      const body = counted === undefined || isStream ? counted : await new undici.Response(counted).arrayBuffer();
-      const isEmpty = body === undefined || (body instanceof ArrayBuffer && body.byteLength === 0);
+      const body = counted === undefined || isStream ? counted : await collectBytes(counted, maxBytes, tooLarge);
+      const isEmpty = body === undefined || (Buffer.isBuffer(body) && body.length === 0);
       if (isEmpty && answer !== null && response.ok) giveUpFor(answer);
       return new undici.Response(isEmpty ? null : body, {
         status,

@@ -4,6 +4,7 @@ import { knowsTransport, looksLegacy, mayBeLegacy, streamPaths } from "@toolyard
 import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
 import { systemCodeOf } from "@toolyard/service-kit";
+import { collectBytes } from "@toolyard/service-kit/http/byte-collector.ts";
 import { urlAt } from "@toolyard/service-kit/http/origin-path.ts";
 import { publicConnector } from "@toolyard/service-kit/http/remote-addresses.ts";
 import { Agent, Pool, request, type Dispatcher } from "undici";
@@ -383,15 +384,8 @@ function kindOf({ launch }: ProbeTarget): string {
 }
 
 async function readBounded(body: Dispatcher.ResponseData["body"]): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
   // undici's body yields Buffers unless an encoding was set on it.
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_ANSWER_BYTES) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
+  return (await collectBytes(body as AsyncIterable<Buffer>, MAX_ANSWER_BYTES, tooLarge)).toString("utf8");
 }
 
 /** Nothing accepted the connection. */

@@ -806,6 +806,8 @@ export type Query = {
   sharedAccess: Array<Maybe<ShareAccess>>;
   /** The launch of a version with its secrets sealed. NOT_FOUND for a deleted tool: it cannot be deployed anew. */
   sealedLaunch: SealedLaunch;
+  /** True. PRECONDITION_FAILED where GitHub's deliveries are not taken, as there is no secret to verify them by. */
+  takesGitHubEvents: Scalars['Boolean']['output'];
 };
 
 
@@ -1540,6 +1542,7 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   sharedWithMe?: Resolver<ResolversTypes['ToolConnection'], ParentType, ContextType, Partial<QuerySharedWithMeArgs>>;
   sharedAccess?: Resolver<Array<Maybe<ResolversTypes['ShareAccess']>>, ParentType, ContextType, RequireFields<QuerySharedAccessArgs, 'userId' | 'toolIds'>>;
   sealedLaunch?: Resolver<ResolversTypes['SealedLaunch'], ParentType, ContextType, RequireFields<QuerySealedLaunchArgs, 'toolId'>>;
+  takesGitHubEvents?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
 };
 
 export type MutationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Mutation'] = ResolversParentTypes['Mutation']> = {

@@ -68,9 +68,11 @@ export interface ConnectionService {
   sync(caller: Caller, id: string): Promise<Task>;
   /** Documents and versions stay. Idempotent. */
   disconnect(caller: Caller, id: string): Promise<GitHubConnection>;
+  /** With `internal:github-event`. @throws ToolyardError PRECONDITION_FAILED where there is no secret to tell by that GitHub sent a delivery */
+  checkTakes(caller: Caller): void;
   /**
    * With `internal:github-event`. Queues syncs of what a push may have changed. False for a delivery that was here before.
-   * @throws ToolyardError UNAUTHENTICATED unless GitHub signed it; PRECONDITION_FAILED where there is no secret to tell by
+   * @throws ToolyardError UNAUTHENTICATED unless GitHub signed it; PRECONDITION_FAILED as `checkTakes`
    */
   receive(caller: Caller, delivery: Delivery): Promise<boolean>;
 }
@@ -124,6 +126,15 @@ export function createConnectionService(options: {
       [connection] = await store.findByIds([id]);
     }
     return null;
+  }
+
+  function secretFor(caller: Caller): string {
+    caller.require("internal:github-event");
+    if (webhookSecret !== null) return webhookSecret;
+    throw preconditionFailed(
+      "GITHUB_WEBHOOK_SECRET",
+      "Toolyard takes no webhooks: its operator sets GITHUB_WEBHOOK_SECRET to the secret that the webhook has on GitHub.",
+    );
   }
 
   async function pushed(body: string): Promise<void> {
@@ -182,15 +193,12 @@ export function createConnectionService(options: {
       return after;
     },
 
+    checkTakes: (caller) => void secretFor(caller),
+
     async receive(caller, { event, deliveryId: given, signature, bodyBase64 }) {
-      caller.require("internal:github-event");
-      if (webhookSecret === null)
-        throw preconditionFailed(
-          "GITHUB_WEBHOOK_SECRET",
-          "Toolyard takes no webhooks: its operator sets GITHUB_WEBHOOK_SECRET to the secret that the webhook has on GitHub.",
-        );
+      const secret = secretFor(caller);
       const body = Buffer.from(bodyBase64, "base64");
-      if (!isSigned(body, signature, webhookSecret))
+      if (!isSigned(body, signature, secret))
         throw new ToolyardError(
           "UNAUTHENTICATED",
           "The signature does not fit the body: X-Hub-Signature-256 must be made with the secret that Toolyard has as GITHUB_WEBHOOK_SECRET.",

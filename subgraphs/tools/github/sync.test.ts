@@ -72,6 +72,7 @@ const launch = { stdio: { command: "node", args: ["/srv/server.js"] } };
 const CONNECT = `mutation ($input: ConnectRepositoryInput!) { connectRepository(input: $input) { id status branch path } }`;
 const SYNC = `mutation ($id: ID!) { syncRepository(connectionId: $id) { id } }`;
 const DISCONNECT = `mutation ($id: ID!) { disconnectRepository(connectionId: $id) { id status } }`;
+const TAKES = `{ takesGitHubEvents }`;
 const RECEIVE = `mutation ($input: GitHubEventInput!) { receiveGitHubEvent(input: $input) }`;
 
 beforeEach(async () => {
@@ -554,12 +555,15 @@ describe("a push", () => {
   test("is taken of the gateway only, and with a secret only", async () => {
     const input = pushed();
     expect(await codeOf(fixture.subgraph, RECEIVE, { input }, admin)).toBe("FORBIDDEN");
+    expect(await codeOf(fixture.subgraph, TAKES, {}, admin)).toBe("FORBIDDEN");
+    expect(await dataOf(fixture.subgraph, TAKES, {}, gateway)).toEqual({ takesGitHubEvents: true });
     const { signature } = pushed({ other: true });
     expect(await codeOf(fixture.subgraph, RECEIVE, { input: { ...input, signature } }, gateway)).toBe(
       "UNAUTHENTICATED",
     );
     await using without = await createToolsFixture();
     expect(await codeOf(without.subgraph, RECEIVE, { input }, gateway)).toBe("PRECONDITION_FAILED");
+    expect(await codeOf(without.subgraph, TAKES, {}, gateway)).toBe("PRECONDITION_FAILED");
   });
 
   test("for a deleted tool queues nothing", async () => {

@@ -1,5 +1,4 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { heapGrownBy } from "@toolyard/testing/heap.ts";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { framed, parse, responses } from "./fixtures/responses.ts";
@@ -130,20 +129,15 @@ test("a chunk's size may be followed by blanks, as some servers pad it", () => {
   expect(parse(Buffer.from(padded), [50])).toMatchObject({ problem: null, responses: [{ body: "ab" }] });
 });
 
-test("a body in chunks of one byte takes no more room than one in a piece", () => {
+test("a body in chunks of one byte takes no more room than one in a piece", async () => {
   const chunk = Buffer.from("1\r\nx\r\n".repeat(10_000));
   const read: WireResponse[] = [];
   const parser = createResponseParser({ maxBodyBytes: 2_000_000, onResponse: (response) => read.push(response) });
   const feed = (bytes: Buffer) => parser.feed(bytes, 0, bytes.length);
   feed(Buffer.from("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"));
-  setFlagsFromString("--expose-gc");
-  // V8 names it so in the contexts that are made from then on.
-  const collect = runInNewContext("gc") as () => void;
-  collect();
-  const before = process.memoryUsage().heapUsed;
-  for (let part = 0; part < 100; part++) feed(chunk);
-  collect();
-  const grownBy = process.memoryUsage().heapUsed - before;
+  const grownBy = await heapGrownBy(() => {
+    for (let part = 0; part < 100; part++) feed(chunk);
+  });
   feed(Buffer.from("0\r\n\r\n"));
   expect(read[0]?.body).toHaveLength(1_000_000);
   // A list of a million parts has more than a hundred.

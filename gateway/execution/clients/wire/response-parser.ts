@@ -1,3 +1,4 @@
+import { ByteCollector } from "@toolyard/service-kit/http/byte-collector.ts";
 import {
   isNamed,
   ResponseReader,
@@ -38,7 +39,7 @@ export interface ResponseParserOptions {
   onResponse(response: WireResponse): void;
 }
 
-/** Memory is allocated at once for a body of at most so many bytes. */
+/** Memory is allocated at once for a body of at most so many bytes: a server's announced length is not believed beyond. */
 const TRUSTED_BYTES = 1_048_576;
 
 /** A parser of whole responses. */
@@ -53,9 +54,8 @@ class WholeResponse implements ResponseSink {
   private current: ResponseHead | null = null;
   /** The body, where it came in one piece. */
   private text = "";
-  /** The body so far in the first `size` bytes. */
-  private kept: Buffer | null = null;
-  private size = 0;
+  /** The body so far, where it comes in several. */
+  private readonly kept = new ByteCollector();
 
   constructor(options: ResponseParserOptions) {
     this.options = options;
@@ -79,42 +79,28 @@ class WholeResponse implements ResponseSink {
     if (head.length > this.options.maxBodyBytes) throw this.tooLarge();
     this.current = head;
     this.text = "";
-    this.kept = null;
-    this.size = 0;
+    this.kept.take();
   }
 
   body(buffer: Buffer, start: number, end: number): boolean {
-    if (this.size === 0 && end - start === this.current?.length) this.text = buffer.toString("utf8", start, end);
+    if (this.kept.length === 0 && end - start === this.current?.length) this.text = buffer.toString("utf8", start, end);
     else this.keep(buffer, start, end);
     return true;
   }
 
   end(): boolean {
-    const { current, kept, size, contentType, contentEncoding } = this;
+    const { current, kept, contentType, contentEncoding } = this;
     const { status, keepsAlive, keepAliveMs } = current as ResponseHead; // set whenever a response ends
-    const body = kept === null ? this.text : kept.toString("utf8", 0, size);
-    this.current = this.kept = null;
+    const body = kept.length === 0 ? this.text : kept.take().toString("utf8");
+    this.current = null;
     this.options.onResponse({ status, contentType, contentEncoding, body, keepsAlive, keepAliveMs });
     return true;
   }
 
-  /** All in one buffer that grows: a list of parts takes many times the memory when chunks have one byte. */
   private keep(buffer: Buffer, start: number, end: number): void {
-    const { kept, size } = this;
-    const { maxBodyBytes } = this.options;
-    const next = size + end - start;
-    if (next > maxBodyBytes) throw this.tooLarge();
-    if (kept === null || kept.length < next) {
-      const whole = this.current?.length ?? 0;
-      // A server's announced length is not believed beyond a point.
-      const larger = Buffer.allocUnsafe(
-        Math.max(next, whole <= TRUSTED_BYTES ? whole : 0, Math.min(size * 2, maxBodyBytes)),
-      );
-      kept?.copy(larger, 0, 0, size);
-      this.kept = larger;
-    }
-    buffer.copy(this.kept as Buffer, size, start, end); // set above
-    this.size = next;
+    if (this.kept.length + end - start > this.options.maxBodyBytes) throw this.tooLarge();
+    const whole = this.current?.length ?? 0;
+    this.kept.copy(buffer, start, end, whole <= TRUSTED_BYTES ? whole : 0);
   }
 
   private tooLarge(): WireProblem {
