@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { eventually } from "@toolyard/testing/eventually.ts";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
+import { MAX_ASKED } from "./protocol/json-rpc.ts";
 import { fixture, initialize, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
 
 /** Kept with their responses: fetch closes what is not referred to any more. */
@@ -359,4 +360,35 @@ test("a body with more values than anybody needs is refused", async () => {
   const { status, messages } = await call(200_000);
   expect(status).toBe(413);
   expect(messages[0]?.error?.message).toBe("Payload Too Large: the request body has more than 200000 JSON values");
+});
+
+test("of the questions that a server asks a session, so many are open at once, each under an id of a bounded length", async () => {
+  await using running = await startBridge(fixture("server"));
+  const session = await running.openSession({ elicitation: {} });
+  expect(JSON.parse(await running.callTool("askMany", { count: 300, refused: 300 - MAX_ASKED }, session))).toEqual({
+    errors: [`${MAX_ASKED} requests to this client are open already`],
+  });
+  const other = await running.openSession({ elicitation: {} });
+  expect(await running.callTool("askAs", { id: "x".repeat(2_000) }, other)).toContain(
+    "its id is longer than 1024 characters",
+  );
+});
+
+test("of the questions that a server asks in a call without a session, so many are passed on", async () => {
+  await using running = await startBridge(fixture("server"));
+  const call = async (args: Record<string, unknown>, more = {}) => {
+    const params = { name: "askMany", arguments: args, ...more };
+    const { body, headers } = stateless("tools/call", params, { capabilities: { elicitation: {} } });
+    return (await running.post(body, headers)).messages.at(-1)?.result;
+  };
+  const atOnce = { count: 300, refused: 300 - MAX_ASKED };
+  const together = { count: 5, refused: 1, chars: 8_000_000 };
+  for (const args of [atOnce, together]) {
+    let result = await call(args);
+    await eventually("the answer", async () => {
+      if (result?.resultType === "input_required")
+        result = await call(args, { requestState: result.requestState, inputResponses: {} });
+      return result?.content?.[0]?.text.includes("too many questions wait") === true;
+    });
+  }
 });

@@ -3,6 +3,9 @@ import { isObject } from "@toolyard/service-kit/json.ts";
 
 export type Id = string | number;
 
+/** Requests of a server that may be open at once in one session, or in one call of a client without. */
+export const MAX_ASKED = 256;
+
 export interface RpcError {
   code: number;
   message: string;

@@ -11,7 +11,16 @@ import {
 } from "../protocol/exchange.ts";
 import { SESSION_VERSIONS } from "../protocol/era.ts";
 import { itemsOf, printFrom } from "../protocol/json-splice.ts";
-import { code, errorText, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import {
+  code,
+  errorText,
+  type Id,
+  kindOf,
+  MAX_ASKED,
+  type Message,
+  metaOf,
+  type Params,
+} from "../protocol/json-rpc.ts";
 import { type Call, createPeer, type Peer, restoreId } from "../child/peer.ts";
 import type { Child } from "../child/child.ts";
 import { type SharedChild, subscribe, unsubscribe } from "../shared-child.ts";
@@ -61,8 +70,9 @@ export interface SessionOptions {
   onEnd: () => void;
 }
 
+/** A request of the server that its client has not answered: nothing of it is kept that may be long. */
 interface Asked {
-  readonly message: Message;
+  readonly isPing: boolean;
   at: number;
   delivered: boolean;
 }
@@ -71,6 +81,8 @@ interface Asked {
 const UNSERVED_KEY = "toolyard/unservedCapabilities";
 /** Messages that wait for a stream: until the client opens its GET stream there may be none. */
 const MAX_WAITING = 256;
+/** The longest id of a request of the server. */
+const MAX_ID_CHARS = 1_024;
 const MAX_WAITING_CHARS = 1024 * 1024;
 /** The first version whose clients take the event, without data, by which a stream can be resumed from its beginning. */
 const FIRST_WITH_EMPTY_EVENTS = "2025-11-25";
@@ -198,14 +210,22 @@ export function createSession(options: SessionOptions): Session {
       peer.send(JSON.stringify({ jsonrpc: "2.0", id: request, result: {} }));
       return;
     }
-    const entry: Asked = { message, at: now(), delivered: false };
+    if (asked.size >= MAX_ASKED || String(request).length > MAX_ID_CHARS) {
+      const problem =
+        asked.size >= MAX_ASKED
+          ? `${MAX_ASKED} requests to this client are open already`
+          : `its id is longer than ${MAX_ID_CHARS} characters`;
+      peer.send(errorText(request, code.serverError, problem));
+      return;
+    }
+    const entry: Asked = { isPing: message.method === "ping", at: now(), delivered: false };
     asked.set(request, entry);
     entry.delivered = deliver(raw, request);
-    if (message.method !== "ping") for (const call of peer.open.values()) call.paused = true;
+    if (!entry.isPing) for (const call of peer.open.values()) call.paused = true;
   }
 
   function resume(): void {
-    for (const entry of asked.values()) if (entry.message.method !== "ping") return;
+    for (const entry of asked.values()) if (!entry.isPing) return;
     for (const call of peer.open.values()) {
       call.paused = false;
       call.lastActivityAt = now();

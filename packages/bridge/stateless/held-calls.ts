@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import { isObject } from "@toolyard/service-kit/json.ts";
 import { type Exchange, sendAnswer } from "../protocol/exchange.ts";
-import { code, errorText, isId, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { code, errorText, isId, MAX_ASKED, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { lastText, membersOf, printFrom } from "../protocol/json-splice.ts";
 import { type Call, idTextOf, type Peer } from "../child/peer.ts";
 
@@ -49,6 +49,8 @@ interface Held {
   /** The answer, when the server gave it while no client was there. */
   answer: Asked | null;
   sequence: number;
+  /** Of its server's questions, as long as they are open. */
+  chars: number;
   /** The timer that runs while more questions of the same round may come. */
   gathering: NodeJS.Timeout | null;
 }
@@ -56,6 +58,8 @@ interface Held {
 /** Requests whose result may be `input_required`. */
 const ROUND_TRIP_METHODS: readonly string[] = ["tools/call", "prompts/get", "resources/read"];
 const MAX_HELD = 1_000;
+/** Of the open questions of all held calls. */
+const MAX_ASKED_CHARS = 32 * 1024 * 1024;
 /** Questions that a server asks together reach the client in one round. */
 const GATHER_MS = 10;
 
@@ -196,6 +200,10 @@ export function createHeldCalls(options: {
         return;
       }
       let held = byCall.get(call);
+      let chars = raw.length;
+      for (const other of byState.values()) chars += other.chars;
+      if (chars > MAX_ASKED_CHARS || (held !== undefined && held.asked.size >= MAX_ASKED))
+        return refuseServer(peer, message, "too many questions wait for their clients' answers");
       if (held === undefined) {
         if (byState.size >= MAX_HELD)
           return refuseServer(peer, message, "too many calls wait for their clients' input");
@@ -208,6 +216,7 @@ export function createHeldCalls(options: {
           exchange: call.exchange,
           answer: null,
           sequence: 0,
+          chars: 0,
           gathering: null,
         };
         byState.set(held.state, held);
@@ -215,6 +224,7 @@ export function createHeldCalls(options: {
         call.onAnswer = onAnswer;
       }
       held.sequence += 1;
+      held.chars += raw.length;
       held.asked.set(`input-${held.sequence}`, { message, raw });
       gather(held);
     },
@@ -237,6 +247,7 @@ export function createHeldCalls(options: {
         // The bare result is what the revision defines; `{method, result}` is not an answer, and is asked for again.
         if (!isObject(value) || "method" in value || "result" in value) continue;
         held.asked.delete(key);
+        held.chars -= request.raw.length;
         const id = lastText(request.raw, ["id"]);
         held.peer.send(`{"jsonrpc":"2.0","id":${id},"result":${texts.get(key) ?? JSON.stringify(value)}}`);
       }
