@@ -4,6 +4,7 @@ import { WebSocketServer, type WebSocket } from "ws";
 import { ToolyardError, isPublic, newId, problemDetails, type Caller, type Logger } from "@toolyard/service-kit";
 import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
+import { SOCKET_BOUNDS } from "@toolyard/service-kit/http/socket-bounds.ts";
 import type { GatewayContext } from "../admission/operation-gate.ts";
 import { createOpenStreams, type StreamEnd } from "../subscriptions/open-streams.ts";
 import type { RequestHead } from "../subscriptions/http-exchange.ts";
@@ -52,6 +53,7 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
   const sockets = new WebSocketServer({
     noServer: true,
     clientTracking: false,
+    ...SOCKET_BOUNDS,
     maxPayload: MAX_MESSAGE_BYTES,
     // Events are short, and compression takes memory for each socket.
     perMessageDeflate: false,

@@ -7,6 +7,7 @@ import { anonymous, isPublic, nextTimeSlice, type Caller, type ErrorCode, type L
 import { hasTooManyValues } from "@toolyard/service-kit/http/request-body.ts";
 import { isTooNested } from "@toolyard/service-kit/json.ts";
 import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
+import { SOCKET_BOUNDS } from "@toolyard/service-kit/http/socket-bounds.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { badCredentialOf } from "../admission/open-operations.ts";
 import type { OpenProtocol, RequestHead } from "./http-exchange.ts";
@@ -127,6 +128,7 @@ export function createSocketConnections(
   const sockets = new WebSocketServer({
     noServer: true,
     clientTracking: false,
+    ...SOCKET_BOUNDS,
     maxPayload: MAX_MESSAGE_BYTES,
     handleProtocols: (offered) => (offered.has(protocol.name) ? protocol.name : false),
   });

@@ -32,6 +32,7 @@ import { discardBody, isEncoded, isJson, parseClientJson } from "@toolyard/servi
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { requestIdOf } from "@toolyard/service-kit/http/request-id.ts";
 import { CALLER_HEADER, type SignedCaller } from "@toolyard/service-kit/identity/tokens.ts";
+import { SOCKET_BOUNDS } from "@toolyard/service-kit/http/socket-bounds.ts";
 
 /** Of the gateway, which has bounded what clients send: 25 MiB of a webhook's delivery, in base64. */
 const MAX_BODY_BYTES = 36 * 1024 * 1024;
@@ -222,7 +223,7 @@ export async function serveSubgraph(options: {
     (request, response) => void handle(request, response),
   );
   const drain = createHttpDrain(server, draining);
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES });
+  const sockets = new WebSocketServer({ noServer: true, ...SOCKET_BOUNDS, maxPayload: MAX_MESSAGE_BYTES });
   server.on("upgrade", (request, socket, head) => void upgrade(request, socket, head));
   const graphqlSockets = useServer(
     {
