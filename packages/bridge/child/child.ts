@@ -144,7 +144,7 @@ function leaveOut(long: LongMessage | null, why: string, { log, take, reply }: M
 }
 
 /** A child that reads nothing is given up when this many bytes wait for it. */
-const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
+export const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
 
 /** Time from stdin's end to SIGTERM, and from there to SIGKILL, in ms. */
 const STDIN_GRACE_MS = 700;

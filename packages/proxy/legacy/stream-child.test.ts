@@ -8,12 +8,15 @@ import { expect, test } from "vitest";
 import { createMessagePaths } from "../mcp/message-paths.ts";
 import { openStreamChild } from "./stream-child.ts";
 
-/** A child whose server sends these events at once, and what was read of them when the last one, which is added, has come. */
-async function readAll(events: readonly string[]) {
+/**
+ * A child whose server sends these events at once, and what was read of them when the last one, which is added, has come or the child has ended.
+ * @param takes Whether the server answers POST.
+ */
+async function readAll(events: readonly string[], takes = true) {
   let stream: ServerResponse | null = null;
   const server = createServer((request, response) => {
     if (request.method === "POST") {
-      response.writeHead(202).end();
+      if (takes) response.writeHead(202).end();
       for (const event of [...events, '{"jsonrpc":"2.0","method":"last"}']) stream?.write(`data: ${event}\n\n`);
       return;
     }
@@ -23,7 +26,7 @@ async function readAll(events: readonly string[]) {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const dispatcher = new Agent();
   const mask = createSecretMask([]);
-  const seen = { lines: [] as string[], masked: 0, methods: [] as unknown[], charged: 0 };
+  const seen = { lines: [] as string[], masked: 0, methods: [] as unknown[], charged: 0, reason: "" };
   const hide = (text: string): string => {
     seen.masked += text.length;
     return text;
@@ -49,9 +52,15 @@ async function readAll(events: readonly string[]) {
       memoryKills: () => 0,
     },
   );
-  child.handle({ onMessage: ({ method }) => seen.methods.push(method), onEnd: () => undefined });
+  child.handle({
+    onMessage({ id, method }) {
+      seen.methods.push(method);
+      if (id !== undefined) child.send(JSON.stringify({ jsonrpc: "2.0", id, result: {} }));
+    },
+    onEnd: ({ reason }) => (seen.reason = reason),
+  });
   child.send('{"jsonrpc":"2.0","method":"begin"}');
-  await eventually("the last event", () => seen.methods.includes("last"));
+  await eventually("the last event", () => seen.reason !== "" || seen.methods.includes("last"));
   await child.close();
   await dispatcher.destroy();
   server.closeAllConnections();
@@ -80,4 +89,11 @@ test("each message of a batch is charged to the throttle", async () => {
   const { charged, methods } = await readAll(Array<string>(5).fill(batch));
   expect(methods).toHaveLength(501);
   expect(charged).toBeGreaterThanOrEqual(501);
+});
+
+test("a server that asks on and on and takes no answers is given up, and its questions are not kept", async () => {
+  const pings = Array<string>(1_100).fill('{"jsonrpc":"2.0","id":1,"method":"ping"}');
+  const { reason, methods } = await readAll(pings, false);
+  expect(reason).toBe("the stream to the server failed: it does not take the messages that are sent to it");
+  expect(methods.length).toBeLessThan(1_100);
 });

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import {
   inFull,
+  MAX_UNREAD_BYTES,
   takeMessages,
   type Child,
   type ChildEnd,
@@ -17,6 +18,8 @@ import { postMessage, readEventStream, StreamError, type StreamServer } from "./
 
 /** How long a message waits for the one before to be accepted: most servers answer before they work, and others must not block. */
 const IN_ORDER_MS = 250;
+/** A server is given up when so many messages, or MAX_UNREAD_BYTES of them, wait to be accepted. */
+const MAX_UNSENT = 1_024;
 
 /** A server that a bridge speaks to. */
 export interface BridgedServer extends StreamServer {
@@ -39,6 +42,9 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
   let closing = false;
   let isOpened = false;
   let caller = "";
+  /** Messages that were not accepted yet, and their characters. */
+  let unsent = 0;
+  let unsentChars = 0;
   /** Settles once the message before was accepted. */
   let before: Promise<unknown> = Promise.resolve();
   streams += 1;
@@ -113,12 +119,21 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
 
   function send(text: string): void {
     if (end !== null || closing) return;
+    if (unsent >= MAX_UNSENT || unsentChars + text.length > MAX_UNREAD_BYTES)
+      return finish(new StreamError("it does not take the messages that are sent to it"));
     open();
+    unsent += 1;
+    unsentChars += text.length;
     const taken = before.then(() => post(text));
     before = Promise.race([taken, before.then(() => delay(IN_ORDER_MS, undefined, { ref: false }))]).catch(
       () => undefined,
     );
-    taken.catch((error: unknown) => refused(text, error));
+    taken
+      .catch((error: unknown) => refused(text, error))
+      .finally(() => {
+        unsent -= 1;
+        unsentChars -= text.length;
+      });
   }
 
   return {
