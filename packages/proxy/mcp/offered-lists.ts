@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { InterfaceReading, ListName } from "@toolyard/bridge/interface.ts";
 import { checkStateless, classify, metaKey } from "@toolyard/bridge/protocol/era.ts";
 import { toStatelessResult } from "@toolyard/bridge/protocol/translation.ts";
+import { hasTooManyValues } from "@toolyard/service-kit/http/request-body.ts";
 import { isObject, parseJson } from "@toolyard/service-kit/json.ts";
 import type { Outcome } from "./answer-outcome.ts";
 import { idTextOf } from "./round-trips.ts";
@@ -34,8 +35,10 @@ export function readOfferRequest(body: Buffer, headers: IncomingHttpHeaders): Of
   if (method === undefined || !(method === DISCOVER || Object.hasOwn(lists, method))) return null;
   if (!/application\/(json|\*)|\*\/\*/.test(takes)) return null;
   const given = { method, name: oneOf(headers["mcp-name"]), protocolVersion: oneOf(headers["mcp-protocol-version"]) };
-  const found = classify(parseJson(body.toString("utf8")), given);
-  // A replica says what is wrong with a request that is not valid.
+  const text = body.toString("utf8");
+  // A replica says what is wrong with a request that is not valid, or takes too long to parse here, where everybody's calls pass.
+  if (hasTooManyValues(text)) return null;
+  const found = classify(parseJson(text), given);
   if (found.era !== "stateless" || checkStateless(found.message, given) !== null) return null;
   const idText = idTextOf(body);
   const { params } = found.message;
