@@ -27,6 +27,12 @@ export class GraphError extends Error {
   }
 }
 
+/** Of an answer that is not Toolyard's, as a page of something in between. @param answer its status */
+export function answeredOtherwise(endpoint: string, answer: string, cause?: unknown): GraphError {
+  const message = `${endpoint} answered ${answer}, but not as Toolyard does. Is the address right?`;
+  return new GraphError("UNREACHABLE", message, cause);
+}
+
 export interface Session {
   accessToken: string;
   refreshToken: string;
@@ -86,12 +92,7 @@ export async function ask<Data>(
     );
   }
   const answer = answerShape.safeParse(parseJson(text));
-  if (!answer.success) {
-    throw new GraphError(
-      "UNREACHABLE",
-      `${endpoint} answered ${response.status}, but not as Toolyard does. Is the address right?`,
-    );
-  }
+  if (!answer.success) throw answeredOtherwise(endpoint, String(response.status));
   const [first] = answer.data.errors ?? [];
   if (first) {
     const messages = (answer.data.errors ?? []).map(({ message, extensions: { problems } = {} }) =>

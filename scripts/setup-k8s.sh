@@ -73,14 +73,15 @@ MANIFESTS
 
 server=$("${kubectl[@]}" config view --minify --raw -o 'jsonpath={.clusters[0].cluster.server}')
 cat <<SETTINGS
-# Toolyard's settings. The token is got, and renewed before it ends, by
-#   ${kubectl[*]} --namespace $namespace create token $account --duration 720h
-# and the certificate of the cluster's authority, for KUBERNETES_CA_FILE, by
-#   ${kubectl[*]} --namespace $namespace get configmap kube-root-ca.crt -o 'jsonpath={.data.ca\.crt}'
-# In a pod of this namespace with serviceAccountName: $account and automountServiceAccountToken: true the first two lines are all that is needed.
-MCP_DEPLOYMENT_BACKEND=kubernetes
+# Toolyard's settings. In a pod of this namespace with serviceAccountName: $account and automountServiceAccountToken: true the first two are all that is
+# needed.
+MCP_DEPLOYMENT_BACKEND=process,kubernetes
 MCP_NAMESPACE=$namespace
 KUBERNETES_CLUSTER_ENDPOINT=$server
+# fill in: the path of a file with the certificate of the cluster's authority, as printed by
+#   ${kubectl[*]} --namespace $namespace get configmap kube-root-ca.crt -o 'jsonpath={.data.ca\.crt}'
 KUBERNETES_CA_FILE=
+# fill in: a token, and a new one before it ends, as printed by
+#   ${kubectl[*]} --namespace $namespace create token $account --duration 720h
 KUBERNETES_SERVICE_ACCOUNT_TOKEN=
 SETTINGS

@@ -7,6 +7,7 @@ import { didYouMean } from "../did-you-mean.ts";
 import { defineCommand, type CommandContext } from "../command.ts";
 import { parseExactly } from "../json-text.ts";
 import { GraphError, isUnavailable } from "../graph.ts";
+import { mcpFailure } from "../mcp-failure.ts";
 import { deploymentsOf, findTool } from "../tools.ts";
 import { UsageError } from "../usage-error.ts";
 
@@ -44,7 +45,7 @@ Ends with 1 where the server says that the call failed (isError).`,
   run(context, { positionals: [name = "", toolName, text], values }) {
     const { terminal, hint, signal } = context;
     if (toolName === undefined) return tools.run(context, { positionals: [name], values, rest: null });
-    return connected(context, name, async (client) => {
+    return connected(context, name, async (client, mcpUrl) => {
       const args = argumentsOf(text === "-" ? await terminal.readInput("The arguments") : (text ?? "{}"));
       const { tools: known } = await client.listTools();
       const tool = known.find((each) => each.name === toolName);
@@ -70,7 +71,7 @@ Ends with 1 where the server says that the call failed (isError).`,
           { timeout: LONGEST_CALL_MS, resetTimeoutOnProgress: true, signal },
         );
       } catch (error) {
-        terminal.say(messageOf(error));
+        terminal.say(messageOf(mcpFailure(error, mcpUrl)));
         explain();
         return 1;
       }
@@ -86,12 +87,13 @@ Ends with 1 where the server says that the call failed (isError).`,
 async function connected(
   context: CommandContext,
   name: string,
-  work: (client: Client) => Promise<number>,
+  work: (client: Client, mcpUrl: string) => Promise<number>,
 ): Promise<number> {
-  return connectedTo(context, await mcpUrlOf(context, name), work);
+  const mcpUrl = await mcpUrlOf(context, name);
+  return connectedTo(context, mcpUrl, (client) => work(client, mcpUrl));
 }
 
-/** Uses an MCP client that is connected to this URL as any other would be. */
+/** Uses an MCP client that is connected to this URL as any other would be. @throws what `mcpFailure` makes of its errors */
 export async function connectedTo<Result>(
   { graph, signal }: Pick<CommandContext, "graph" | "signal">,
   mcpUrl: string,
@@ -104,13 +106,7 @@ export async function connectedTo<Result>(
     await client.connect(transport, { signal });
     return await work(client);
   } catch (error) {
-    // As undici says that there was no answer; `cause` says why.
-    if (!(error instanceof TypeError && error.message === "fetch failed")) throw error;
-    throw new GraphError(
-      "UNREACHABLE",
-      `Nobody answers at ${mcpUrl} (${messageOf(error.cause)}). That address is made of PUBLIC_URL or PROXY_URL, where Toolyard is started: set them to what clients reach.`,
-      error,
-    );
+    throw mcpFailure(error, mcpUrl);
   } finally {
     // So that no process of the server waits for this session's idle timeout.
     await transport.terminateSession().catch(() => undefined);

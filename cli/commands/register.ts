@@ -1,4 +1,5 @@
 import type { LaunchKind } from "@toolyard/launch";
+import { shortened } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { DEFAULT_MCP_PATH, LIMITS } from "@toolyard/launch/limits.ts";
 import { defineCommand, wholeNumber, type CommandContext, type Values } from "../command.ts";
 import { GraphError, type Graph } from "../graph.ts";
@@ -181,7 +182,10 @@ export async function updateTool(graph: Graph, slug: string, input: Record<strin
   return changed;
 }
 
-/** A launch's command, image or URL, without environment and headers. */
+/** An inline script is longer. */
+const MAX_SHOWN_LENGTH = 200;
+
+/** A launch's command, image or URL, without environment and headers, in short. */
 function shownCommand(launch: LaunchInput): string {
   if ("remote" in launch) return new URL(launch.remote.url).origin;
   const argv =
@@ -190,7 +194,8 @@ function shownCommand(launch: LaunchInput): string {
       : "stdio" in launch
         ? [launch.stdio.command, ...launch.stdio.args]
         : [launch.http.command, ...launch.http.args];
-  return argv.map((part) => (/^[\w@%+=:,./-]+$/.test(part) ? part : JSON.stringify(part))).join(" ");
+  const text = argv.map((part) => (/^[\w@%+=:,./-]+$/.test(part) ? part : JSON.stringify(part))).join(" ");
+  return shortened(text, MAX_SHOWN_LENGTH);
 }
 
 function variablesOf({ env }: CommandContext, given: readonly string[]): Variable[] {

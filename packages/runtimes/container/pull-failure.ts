@@ -7,9 +7,17 @@ const DENIED =
 const MISSING =
   /not found|manifest unknown|name unknown|no such (?:image|manifest)|repository .*does not exist|invalid reference|must be lowercase|\b404\b/i;
 
+/** Nothing listens there. */
+const REFUSED = /connection refused/i;
+/** Names without a registry that local builds give. */
+const LOCAL = "localhost";
+const WAY_OUT =
+  "If no registry has it, build or load it into the engine, or onto the cluster's nodes; else begin its name with the registry that does.";
+
 /** Why an image cannot be had, as the engine or cluster that pulled it `said`. */
 export function pullFailure({ name, registry }: ImageReference, said: string): ToolyardError {
-  const words = `${said.trim().replace(/\s+/g, " ").slice(0, 500).replace(/\.$/, "")}.`;
+  const sentence = `${said.trim().replace(/\s+/g, " ").slice(0, 500).replace(/\.$/, "")}.`;
+  const words = registry === LOCAL || REFUSED.test(said) ? `${sentence} ${WAY_OUT}` : sentence;
   if (DENIED.test(words))
     return new ToolyardError(
       "BAD_USER_INPUT",

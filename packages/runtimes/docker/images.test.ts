@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { eventually } from "@toolyard/testing";
 import { expect, test } from "vitest";
 import { startFakeEngine } from "../fixtures/fake-engine.ts";
@@ -100,6 +101,20 @@ test.each([
   world.say(response, { errorDetail: { message: error }, error });
   response.end();
   expect(await failure).toMatchObject({ code, message: expect.stringContaining(words) });
+});
+
+test.each([
+  ["localhost/nothing:1", 'Get "http://localhost/v2/": net/http: TLS handshake timeout', true],
+  ["localhost/nothing:1", "manifest unknown", true],
+  ["127.0.0.1:1/nobody/nothing:1", "dial tcp 127.0.0.1:1: connect: connection refused", true],
+  ["ghcr.io/a/b:1", "dial tcp: lookup ghcr.io: no such host", false],
+])("%s that is had nowhere (%s): where it is to be put is said: %s", async (image, error, isSaid) => {
+  await using world = await openImages();
+  const failure = world.images.ensure(image, undefined, () => undefined).catch((reason: unknown) => reason);
+  const { response } = await world.pull(0);
+  world.say(response, { error });
+  response.end();
+  expect(messageOf(await failure).includes(". If no registry has it, build or load it into the engine")).toBe(isSaid);
 });
 
 test("an engine that goes away during a pull is not the image's fault", async () => {

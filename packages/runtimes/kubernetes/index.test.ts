@@ -1,3 +1,6 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { kubernetes } from "./index.ts";
 
@@ -25,4 +28,14 @@ test("lists are separated by commas, tolerations are JSON", () => {
     MCP_TOLERATIONS: [{ key: "mcp", operator: "Exists" }],
     MCP_REGISTRY_LOGINS: ["one", "two"],
   });
+});
+
+test("the settings that scripts/setup-k8s.sh prints keep processes, and say of each that is empty how it is filled in", async () => {
+  const script = join(import.meta.dirname, "../../../scripts/setup-k8s.sh");
+  const { stdout } = await promisify(execFile)(script, { env: { PATH: process.env["PATH"], KUBECTL: "echo" } });
+  expect(stdout).toMatch(/^MCP_DEPLOYMENT_BACKEND=process,kubernetes$/m);
+  const empty = /^# fill in: .*\n# {3}echo --namespace mcp-servers .*\n(\w+)=$/gm;
+  const found = [...stdout.matchAll(empty)].map(([, name]) => name);
+  expect(found).toEqual(["KUBERNETES_CA_FILE", "KUBERNETES_SERVICE_ACCOUNT_TOKEN"]);
+  expect(stdout.match(/^\w+=$/gm)).toHaveLength(found.length);
 });

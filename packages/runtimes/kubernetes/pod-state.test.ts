@@ -78,7 +78,10 @@ test("a pod that is deleted while it runs has ended, since its cluster makes ano
 
 test.each([
   ["image-invalid/InvalidImageName", refusedAs("BAD_USER_INPUT", "must be lowercase")],
-  ["image-unreachable/ErrImagePull", refusedAs("UPSTREAM_UNAVAILABLE", "connection refused")],
+  [
+    "image-unreachable/ErrImagePull",
+    refusedAs("UPSTREAM_UNAVAILABLE", "refused. If no registry has it, build or load it"),
+  ],
   ["image-unreachable/ImagePullBackOff", refusedAs("UPSTREAM_UNAVAILABLE", "127.0.0.1:1/nobody/nothing:1")],
   ["no-command/RunContainerError", refusedAs("BAD_USER_INPUT", "no such file or directory")],
   ["no-command/CrashLoopBackOff", refusedAs("BAD_USER_INPUT", "no such file or directory")],

@@ -17,8 +17,8 @@ export function withCode(code: GraphqlErrorCode, { message, nodes, source, posit
 }
 
 /** Names are as long as a client likes, and some errors repeat them for each place. */
-export function shortened(text: string): string {
-  return text.length > MAX_MESSAGE_LENGTH ? `${text.slice(0, MAX_MESSAGE_LENGTH)}…` : text;
+export function shortened(text: string, max = MAX_MESSAGE_LENGTH): string {
+  return text.length > max ? `${text.slice(0, max)}…` : text;
 }
 
 const MAX_MESSAGE_LENGTH = 1_000;
