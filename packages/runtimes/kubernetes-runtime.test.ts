@@ -92,7 +92,7 @@ describe.skipIf(noCluster !== null)(clusterTests, () => {
     expect(await harness.runtime.inspect(handle)).toMatchObject({
       alive: false,
       signal: "SIGKILL",
-      why: "It ran out of memory, of which it may use 64 MB.",
+      why: "It ran out of memory, of which it may use 64 MB (resources.memoryMb in the launch).",
     });
   });
 

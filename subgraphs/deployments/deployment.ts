@@ -103,8 +103,8 @@ export type AfterStop = "REMOVE" | "RESTART" | "RETRY";
 export type ReplicaState =
   /** A reason where it waits for a host. */
   | ({ phase: "PENDING" } & Partial<Reason> & Refusals)
-  /** A reason while it takes its time. */
-  | ({ phase: "STARTING"; since: number } & Partial<Reason> & Refusals)
+  /** A reason while it takes its time, or after a failed start; `waitsFor`: what is done before it runs, in a sentence. */
+  | ({ phase: "STARTING"; since: number; waitsFor?: string } & Partial<Reason> & Refusals)
   /** With `retiringSince` it takes no new calls, and stops once those that it has, and its sessions, have ended. */
   | { phase: "READY"; since: number; retiringSince?: number }
   | ({ phase: "UNHEALTHY"; since: number; failures: number; successes: number } & Reason)

@@ -248,7 +248,7 @@ describe("what goes wrong", () => {
       return state.reason?.includes("started again soon") && state;
     });
     expect(waiting.status).toBe("STARTING");
-    expect(waiting.reason).toMatch(/^The server exited at once with code 3.*try 2 of 5/);
+    expect(waiting.reason).toMatch(/^The server exited with code 3 at once.*try 2 of 5/);
   });
 
   test("an engine that is away is asked as often as for what once ran", async () => {

@@ -11,6 +11,7 @@ import { itemsOf } from "../protocol/json-splice.ts";
 import { createLineSplitter } from "../protocol/lines.ts";
 import { code as errorCode, errorText, type Message, readMessage } from "../protocol/json-rpc.ts";
 import { createLongMessage, type LongMessage } from "../protocol/long-message.ts";
+import { howEnded } from "./how-ended.ts";
 import type { LineLog } from "./line-log.ts";
 import type { SpawnedProcess } from "./spawn.ts";
 
@@ -162,8 +163,7 @@ const STACK_LINES = 30;
 const START_OF_MESSAGE = /^\s*[{[]/;
 
 function describe(code: number | null, signal: string | null, ranOut: boolean): string {
-  if (signal === null) return `the server exited with code ${code ?? "unknown"}`;
-  return `the server was killed by ${signal}${ranOut ? " for want of memory (resources.memoryMb in the launch)" : ""}`;
+  return `the server ${howEnded({ code, signal })}${ranOut ? " for want of memory (resources.memoryMb in the launch)" : ""}`;
 }
 
 /** Errors and log lines, in which servers report on themselves and may print their secrets. Results are theirs to give. */

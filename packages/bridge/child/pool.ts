@@ -2,6 +2,7 @@ import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { createCrashes, delayAfter } from "./crashes.ts";
+import { AT_ONCE, AT_ONCE_MS } from "./how-ended.ts";
 import type { Memory } from "./memory.ts";
 import {
   type Child,
@@ -69,8 +70,6 @@ export class Unavailable extends Error {
   }
 }
 
-/** A child that ends sooner than this after its start counts as "exits at once" (ms). */
-const SOON_MS = 5_000;
 const SPARE_DELAY_MS = 1_000;
 
 export interface PoolOptions {
@@ -112,10 +111,10 @@ export function createPool(options: PoolOptions): Pool {
     users.delete(child.pid ?? 0);
     if (child.closing || closed) return;
     log.write("SYSTEM", inFull(end));
-    const soon = now() - child.startedAt < SOON_MS;
+    const soon = now() - child.startedAt < AT_ONCE_MS;
     const isNoServer = !proved && end.words === "" && child.printed !== "";
     const wasSpawned = end.code !== null || end.signal !== null;
-    const early = proved || !wasSpawned ? "" : soon ? " at once" : " before it was initialized";
+    const early = proved || !wasSpawned ? "" : soon ? AT_ONCE : " before it was initialized";
     const reason =
       end.reason + early + (isNoServer ? ", and prints text on stdout, where only MCP messages may be" : "");
     // The end of a caller's child tells nothing about others; the bridge's own children show the server's health.

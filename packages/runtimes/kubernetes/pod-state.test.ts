@@ -40,11 +40,18 @@ test.each([
   ["crashes/running2", ended({ exitCode: 3 }, true)],
   [
     "out-of-memory/terminated:OOMKilled",
-    ended({ exitCode: null, signal: "SIGKILL", why: "It ran out of memory, of which it may use 64 MB." }),
+    ended({
+      exitCode: null,
+      signal: "SIGKILL",
+      why: "It ran out of memory, of which it may use 64 MB (resources.memoryMb in the launch).",
+    }),
   ],
   [
     "out-of-memory/running2",
-    ended({ signal: "SIGKILL", why: "It ran out of memory, of which it may use 64 MB." }, true),
+    ended(
+      { signal: "SIGKILL", why: "It ran out of memory, of which it may use 64 MB (resources.memoryMb in the launch)." },
+      true,
+    ),
   ],
   [
     "fills-disk/terminated:Error",
@@ -53,6 +60,19 @@ test.each([
   ["deleted/terminated:Error/deleting", ended({ exitCode: null, signal: "SIGTERM" })],
 ])("%s is an end", (name, state) => {
   expect(stateOf(pod(name))).toEqual(state);
+});
+
+test.each([
+  ["4Gi", "4096 MB"],
+  ["1Ti", "1048576 MB"],
+  ["1536Mi", "1536 MB"],
+])("a limit of %s that was not enough is said in the unit of the launch", (memory, said) => {
+  const ranOut = structuredClone(pod("out-of-memory/terminated:OOMKilled"));
+  const container = ranOut.spec?.containers[0];
+  if (!container) throw new Error("not recorded");
+  container.resources = { limits: { memory } };
+  const why = `It ran out of memory, of which it may use ${said} (resources.memoryMb in the launch).`;
+  expect(stateOf(ranOut)).toEqual(ended({ signal: "SIGKILL", why }));
 });
 
 test("a run that is not the replica's first is its own, as found by the next control plane", () => {

@@ -3,6 +3,7 @@ import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { CANNOT_RUN } from "../container/cannot-run.ts";
 import { exitOf } from "../container/exit-code.ts";
 import { imageReference } from "../container/image-reference.ts";
+import { outOfMemory } from "../container/out-of-memory.ts";
 import { pullFailure } from "../container/pull-failure.ts";
 import type { ReplicaLiveness } from "../runtime.ts";
 
@@ -56,7 +57,7 @@ export function stateOf(pod: V1Pod, seenRestarts = 0): PodState {
     const isBackingOff = waiting?.reason === "CrashLoopBackOff";
     return {
       phase: "ENDED",
-      end: endOf(last, cause, memoryOf(pod), isBackingOff ? (container?.restartCount ?? 0) : 0),
+      end: endOf(last, cause, memoryMbOf(pod), isBackingOff ? (container?.restartCount ?? 0) : 0),
       previous: terminated === undefined && !isBackingOff && running !== undefined,
       probedSince: cause === null && spec?.containers[0]?.livenessProbe ? timeOf(last.startedAt) : null,
     };
@@ -118,17 +119,15 @@ export function whyNoPod({ status }: V1Deployment): PodState | null {
 function endOf(
   { exitCode, signal: number, reason, message }: V1ContainerStateTerminated,
   cause: string | null,
-  memory: string | null,
+  memoryMb: number | null,
   restarts: number,
 ): ReplicaEnd {
   const { exitCode: code, signal } = exitOf(number ? 128 + number : exitCode);
   const times = restarts === 1 ? "once" : `${restarts} times`;
   const again = restarts === 0 ? null : `Kubernetes has started it again ${times} (CrashLoopBackOff).`;
-  const why = [
-    reason === "OOMKilled" ? `It ran out of memory${memory === null ? "" : `, of which it may use ${memory}`}.` : null,
-    cause,
-    again,
-  ].filter((part) => part !== null);
+  const why = [reason === "OOMKilled" ? `It ${outOfMemory(memoryMb)}.` : null, cause, again].filter(
+    (part) => part !== null,
+  );
   return {
     alive: false,
     exitCode: code,
@@ -158,11 +157,14 @@ export function sentenceOf(text: string | undefined): string {
   return words === "" || /[.!?…]$/.test(words) ? words : `${words}.`;
 }
 
-const MEBIBYTES = /^(\d+)Mi$/;
+/** Of mebibytes as a manifest says them, and as a cluster writes those that are many: 4096Mi is 4Gi to it. */
+const MEMORY = /^(\d+)([MGT])i$/;
+const MEBIBYTES: Record<string, number> = { M: 1, G: 1_024, T: 1_048_576 };
 
-function memoryOf({ spec }: V1Pod): string | null {
-  const amount = MEBIBYTES.exec(spec?.containers[0]?.resources?.limits?.["memory"] ?? "")?.[1];
-  return amount === undefined ? null : `${amount} MB`;
+/** Its limit; null where it has none. */
+function memoryMbOf({ spec }: V1Pod): number | null {
+  const [, amount, unit = ""] = MEMORY.exec(spec?.containers[0]?.resources?.limits?.["memory"] ?? "") ?? [];
+  return amount === undefined ? null : Number(amount) * (MEBIBYTES[unit] ?? 1);
 }
 
 /** In epoch milliseconds. Of a watch, times are text, whatever their type says. */

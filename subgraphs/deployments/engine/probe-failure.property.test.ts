@@ -33,6 +33,7 @@ const anyAnswer: fc.Arbitrary<Answer> = fc.record({
 });
 const anyAsked = fc.record({
   kind: fc.constantFrom("stdio" as const, "http" as const, "image" as const, "remote" as const),
+  port: fc.oneof(fc.constant(null), fc.nat()),
   hasHeaders: fc.boolean(),
 });
 const SENTENCE = /^[A-Z].*[.]$/s;

@@ -24,6 +24,8 @@ export interface Answer {
 /** The server that a reason is about, which tells what its reader can change. */
 export interface Asked {
   kind: Launch["kind"];
+  /** Of an image's container, as the launch says it. */
+  port: number | null;
   /** Whether the launch sends headers of its own. */
   hasHeaders: boolean;
 }
@@ -149,7 +151,7 @@ export function describeFailure(error: unknown, asked: Asked): Reason {
 }
 
 /** Of Node's and OpenSSL's codes: https://nodejs.org/api/tls.html#x509-certificate-error-codes */
-function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): string | null {
+function whyOfNetwork(code: string | null, cause: unknown, { kind, port }: Asked): string | null {
   const isRemote = kind === "remote";
   // undici's parser has no code for some unreadable input.
   if (cause instanceof Error && cause.name === "HTTPParserError")
@@ -159,6 +161,7 @@ function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): str
       return null;
     case "ECONNREFUSED":
       if (isRemote) return "Nothing listens at its host and port (connection refused).";
+      if (port !== null) return `Nothing listens on port ${port} of its container. ${whichPort(port)}`;
       return kind === "http" ? "Nothing listens on the port that it was given in PORT." : NOT_LISTENING;
     case "ENOENT":
       return NOT_LISTENING;
@@ -167,7 +170,10 @@ function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): str
     case "UND_ERR_SOCKET":
       return isRemote
         ? "It closed the connection without an answer; if it speaks TLS, its URL must begin with https://."
-        : "It closed the connection without an answer.";
+        : port === null
+          ? "It closed the connection without an answer."
+          : // Engines that forward a port take the connection themselves.
+            `It closed the connection without an answer, as when nothing listens on port ${port} of its container. ${whichPort(port)}`;
     case "ENOTFOUND":
       return "Its host name is not known.";
     case "EAI_AGAIN":
@@ -200,6 +206,10 @@ function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): str
 }
 
 const NOT_LISTENING = "Nothing listens where it should answer.";
+
+function whichPort(port: number): string {
+  return `The launch's port (register --port) must be the server's, or the server listen on ${port}, as PORT tells it, on all addresses.`;
+}
 
 function wantsTls(isRemote: boolean): string {
   return isRemote

@@ -122,6 +122,22 @@ describe("a bridge", () => {
 });
 
 describe("a server of its own", () => {
+  const image = { kind: "image", image: "owner/server:1", port: 4321 };
+
+  test("in an image, at whose port nothing listens, is told the port and what to change", async () => {
+    // An engine that forwards the port takes the connection, and closes it.
+    const closing = await serve((request) => request.socket.destroy());
+    for (const [url, startupFailure] of [
+      ["http://127.0.0.1:2", "ABSENT"],
+      [closing, "REFUSED"],
+    ] as const)
+      expect(await prober().checkStartup(target(url, image), signal)).toMatchObject({
+        outcome: "FAILED",
+        startupFailure,
+        detail: expect.stringMatching(/othing listens on port 4321 of its container\. .*\(register --port\).* PORT /),
+      });
+  });
+
   /** Without end, as fast as it is read. */
   const pour = (response: ServerResponse, type: string, text: string): void => {
     response.writeHead(200, { "content-type": type });

@@ -389,14 +389,18 @@ async function readBounded(body: Dispatcher.ResponseData["body"]): Promise<strin
 }
 
 /** Nothing accepted the connection. */
-const ABSENT_CODES = ["ECONNREFUSED", "ENOENT"];
+const ABSENT_CODES = ["ECONNREFUSED", "ENOENT", "EHOSTUNREACH", "ENETUNREACH"];
 
 function tooLarge(): ProbeError {
   return new ProbeError({ reason: "Its answer is larger than 4 MiB, or a stream of too many events.", words: null });
 }
 
 function askedOf({ launch, headers }: ProbeTarget): Asked {
-  return { kind: launch.kind, hasHeaders: Object.keys(headers).length > 0 };
+  return {
+    kind: launch.kind,
+    port: launch.kind === "image" ? launch.port : null,
+    hasHeaders: Object.keys(headers).length > 0,
+  };
 }
 
 /** Health paths may contain keys in their query. */

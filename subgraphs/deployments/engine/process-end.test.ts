@@ -1,11 +1,22 @@
 import { expect, test } from "vitest";
-import { withAdvice } from "./process-end.ts";
+import { describeEnd, withAdvice } from "./process-end.ts";
 
 const ENDED = "The server exited with code 1.";
 const ENTRY = "/home/ada/server.mjs";
 /** What is said after a reason; null: nothing. */
 const advice = (kind: "image" | "http" | "stdio", lines: string[], runtime = "DOCKER") =>
   withAdvice(ENDED, { launch: { kind, args: ["--verbose", ENTRY] }, runtime }, lines).slice(ENDED.length + 1) || null;
+test("a server that ends soon after its start is said to have ended at once", () => {
+  const end = { alive: false, exitCode: 1, signal: null, detail: null } as const;
+  const ended = (since: number, more: object = {}) =>
+    describeEnd({ state: { phase: "STARTING", since } }, { ...end, ...more }, 6_000);
+  expect(ended(5_000)).toBe("The server exited with code 1 at once.");
+  expect(ended(0)).toBe("The server exited with code 1.");
+  const killed = { exitCode: null, signal: "SIGKILL", why: "It ran out of memory." };
+  expect(ended(0, killed)).toBe("The server was killed by SIGKILL. It ran out of memory.");
+  expect(ended(5_000, { exitCode: null })).toBe("The server is gone; nobody saw how it ended.");
+});
+
 /** As Node prints it. */
 const thrown = [
   "Error: EROFS: read-only file system, open '/app/cache.json'",

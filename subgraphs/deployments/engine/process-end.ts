@@ -1,3 +1,4 @@
+import { AT_ONCE, AT_ONCE_MS, howEnded } from "@toolyard/bridge/child/how-ended.ts";
 import type { ReplicaLiveness, ReplicaLogLine } from "@toolyard/runtimes/runtime.ts";
 import type { Deployment, Replica } from "../deployment.ts";
 import { asSentence } from "../reason.ts";
@@ -6,8 +7,6 @@ import { asSentence } from "../reason.ts";
 export const LOOKED_AT = 20;
 const LONGEST = 500;
 export const LAST_LINE = "Its last line was: ";
-/** A process that ends sooner than this after its start ended "at once". */
-const AT_ONCE_MS = 5_000;
 
 /**
  * The last of these lines that a replica printed, as a sentence; null when there is none. Lines on stderr are preferred, since they tell more. `hide`
@@ -69,15 +68,15 @@ export function withAdvice(
   return advice === undefined ? reason : `${reason} ${advice}`;
 }
 
-/** How a replica's process ended, in a sentence, as in "The server exited at once with code 1." */
-export function describeEnd(replica: Replica, end: Extract<ReplicaLiveness, { alive: false }>, now: number): string {
+/** How a replica's process ended, in a sentence, as in "The server exited with code 1 at once." */
+export function describeEnd(
+  replica: Pick<Replica, "state">,
+  end: Extract<ReplicaLiveness, { alive: false }>,
+  now: number,
+): string {
   const starting = replica.state.phase === "STARTING" && now - replica.state.since < AT_ONCE_MS;
-  const soon = starting ? " at once" : "";
-  const how =
-    end.signal !== null
-      ? `was killed by ${end.signal}`
-      : end.exitCode !== null
-        ? `exited${soon} with code ${end.exitCode}`
-        : "is gone; nobody saw how it ended";
+  const { exitCode: code, signal } = end;
+  const isUnseen = code === null && signal === null;
+  const how = isUnseen ? "is gone; nobody saw how it ended" : howEnded({ code, signal }) + (starting ? AT_ONCE : "");
   return [`The server ${how}.`, ...(end.why === undefined ? [] : [end.why])].join(" ");
 }

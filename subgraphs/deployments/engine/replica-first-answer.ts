@@ -33,12 +33,13 @@ export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck, no
   }
 
   /** Puts these words into the reason of a slow starter. */
-  async function tellNews(deployment: Deployment, replica: Replica, heard: Reason): Promise<void> {
+  async function tellNews(deployment: Deployment, replica: Replica, result: ProbeResult): Promise<void> {
+    const heard = heardOf(deployment, replica, result);
     const printed = await wordsOf(deployment, replica, heard);
     const set = ({ state, attempts }: Replica): Partial<Replica> => {
       if (state.phase !== "STARTING") return {};
       // Silence is no news after a failed start.
-      const isSilent = attempts > 0 && heard.reason.startsWith(NOT_YET);
+      const isSilent = attempts > 0 && showsNothing(deployment, result);
       const reason = (isSilent ? state.reason : null) ?? heard.reason;
       const words = printed ?? (isSilent ? state.words : null) ?? null;
       return state.words === words && state.reason === reason ? {} : { state: { ...state, reason, words } };
@@ -84,7 +85,7 @@ export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck, no
       const isFinal = result.startupFailure === "REFUSED" || launch.kind === "remote";
       const isNews = isFinal && result.detail !== last?.detail;
       if (result.outcome === "FAILED" && (isNews || now() >= newsAt)) {
-        await tellNews(deployment, replica, heardOf(deployment, replica, result));
+        await tellNews(deployment, replica, result);
         newsAt = now() + NEWS_INTERVAL_MS;
       }
       failures = result.startupFailure === last?.startupFailure ? failures + 1 : 1;
@@ -100,6 +101,11 @@ export function createFirstAnswer(context: ReplicaContext, { callAs, toCheck, no
       await delay(Math.min(pause, untilDeadline), undefined, { signal, ref: false }).catch(ignoreAbort);
     }
   };
+}
+
+/** Whether a server that was started here may only need more time, as far as can be seen. */
+function showsNothing({ launch }: Deployment, { startupFailure, words }: ProbeResult): boolean {
+  return launch.kind !== "remote" && startupFailure === "ABSENT" && words === null;
 }
 
 /** The reason of a start whose time is up. */

@@ -76,9 +76,9 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
       },
       signal,
       (reason) => {
-        const why = hidden(deployment, replica, { reason, words: null });
+        const { reason: waitsFor } = hidden(deployment, replica, { reason, words: null });
         const telling = update(replica, ({ state }) =>
-          state.phase === "STARTING" ? { state: { ...state, ...why } } : {},
+          state.phase === "STARTING" ? { state: { ...state, waitsFor } } : {},
         );
         told.push(
           telling.catch((error: unknown) =>
@@ -138,7 +138,7 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
 }
 
 function begunAnew(
-  { reason: _reason, words: _words, ...state }: Extract<Replica["state"], { phase: "STARTING" }>,
+  { waitsFor: _over, ...state }: Extract<Replica["state"], { phase: "STARTING" }>,
   since: number,
 ): Replica["state"] {
   return { ...state, since };

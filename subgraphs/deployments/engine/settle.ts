@@ -75,11 +75,13 @@ function describeStatus({ name, status, health, reason }: Deployment): string {
   }
 }
 
-const retiringSince = ({ state }: Replica): number | undefined =>
+type Described = Pick<Replica, "id" | "ordinal" | "state" | "incarnation" | "restarts">;
+
+const retiringSince = ({ state }: Pick<Replica, "state">): number | undefined =>
   state.phase === "READY" ? state.retiringSince : undefined;
 
 /** The event of a replica's change for subscribers; null when its phase stayed. */
-export function describeReplica(before: Replica, after: Replica, now: number): DeploymentEventDraft | null {
+export function describeReplica(before: Described, after: Described, now: number): DeploymentEventDraft | null {
   const { state } = after;
   const isSame = before.state.phase === state.phase && before.incarnation === after.incarnation;
   if (isSame && retiringSince(before) === retiringSince(after)) return null;
@@ -90,7 +92,8 @@ export function describeReplica(before: Replica, after: Replica, now: number): D
     restarts: after.restarts,
   };
   const who = `Replica ${after.ordinal}`;
-  const words = "words" in state ? (state.words ?? null) : null;
+  // Those of one that starts are of the run before.
+  const words = "words" in state && state.phase !== "STARTING" ? (state.words ?? null) : null;
   const event = (kind: string, message: string): DeploymentEventDraft => ({
     kind: `REPLICA_${kind}`,
     message,

@@ -79,7 +79,7 @@ export function replicaReason(
     case "PENDING":
       return { reason: state.reason ?? "It is about to start.", words };
     case "STARTING":
-      return { reason: state.reason ?? `${NOT_YET}.`, words };
+      return { reason: joined(state.reason, state.waitsFor) || `${NOT_YET}.`, words };
     case "UNHEALTHY":
     case "FAILED":
     case "STOPPING":
@@ -91,6 +91,10 @@ export function replicaReason(
     case "STOPPED":
       return { reason: "It is stopped.", words };
   }
+}
+
+function joined(...sentences: (string | undefined)[]): string {
+  return sentences.filter((sentence) => sentence !== undefined).join(" ");
 }
 
 function stoppingReason(replicas: readonly Observed[]): string {
