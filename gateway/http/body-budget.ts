@@ -32,6 +32,8 @@ export function createBodyBudget(maxBodyBytes: number): BodyBudget {
 
   return {
     take(request, response, caller, maxBytes) {
+      // It would never be given back. Reading it says that it ended early.
+      if (response.destroyed) return nothing;
       const declared = request.headers["content-length"];
       const bytes = Math.min(declared === undefined ? maxBytes : Number(declared), maxBytes);
       if (bytes <= SMALL_BYTES) return isAnonymous(caller) ? takeAsItComes(response) : nothing;
@@ -67,7 +69,7 @@ export function isAnonymous(caller: Caller | null): boolean {
 }
 
 function nothing(): void {
-  // All of it was taken, or none of it is counted.
+  // All of it was taken, or nothing of it is counted.
 }
 
 function noRoom(what: string): ToolyardError {

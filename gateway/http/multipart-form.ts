@@ -65,7 +65,7 @@ export function readForm(request: IncomingMessage, maxBytes: number, take: Take)
   parser.once("filesLimit", tooMany).once("fieldsLimit", tooMany).once("partsLimit", tooMany);
   parser.once("error", notForm);
   parser.once("finish", () => resolve({ fields, file }));
-  request.on("data", (chunk: Buffer) => {
+  const onData = (chunk: Buffer): void => {
     size += chunk.length;
     if (size > maxBytes) return tooLarge();
     try {
@@ -73,12 +73,13 @@ export function readForm(request: IncomingMessage, maxBytes: number, take: Take)
     } catch (error) {
       reject(error as Error);
     }
-  });
+  };
+  request.on("data", onData);
   request.once("aborted", endedEarly);
   request.once("error", reject);
   request.pipe(parser);
   return promise.catch((error: unknown) => {
-    request.unpipe(parser);
+    request.off("data", onData).unpipe(parser);
     parser.destroy();
     // Nothing of it is kept from here on.
     request.resume();

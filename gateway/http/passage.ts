@@ -183,8 +183,7 @@ export function createPassage(options: {
 function bodyOf({ request }: RouteExchange): Readable | null {
   const { "content-length": length, "transfer-encoding": encoding } = request.headers;
   if (encoding === undefined && !(Number(length) > 0)) return null;
-  // The rest is read and dropped, for the next request of the connection.
-  return bodyStream(request, { destroyed: () => void request.resume() });
+  return bodyStream(request);
 }
 
 /** Headers that a Connection header names, which are for this hop only. */

@@ -75,6 +75,8 @@ test("a session that another proxy began with a new replica goes on here", async
   await running[Symbol.asyncDispose]();
   await start([before]);
   changed(after);
+  // It is not said to be lost before that is known.
+  expect((await call("tool", { "mcp-session-id": session })).status).toBe(503);
   expect((await answerAcross("tool", { "mcp-session-id": session })).status).toBe(200);
 });
 

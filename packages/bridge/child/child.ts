@@ -81,7 +81,7 @@ export type OpenChild = (options: ChildOptions) => Child;
 /**
  * Takes the message of a text, or the messages: batches were part of 2025-03-26.
  * @param text One line.
- * @returns How many there are, messages or not.
+ * @returns How many there are, messages or not; an empty list is one, too.
  */
 export function takeMessages(text: string, mask: SecretMask, to: MessageTaker): number {
   // Before anything that takes longer the longer the text is.
@@ -103,7 +103,7 @@ export function takeMessages(text: string, mask: SecretMask, to: MessageTaker): 
   }
   // Printed, not cut out: the cut of a text keeps all of it in memory.
   for (const item of value) takeMessage(item, JSON.stringify(item), mask, to);
-  return value.length;
+  return Math.max(1, value.length);
 }
 
 function excessOf(text: string, { sharesThread }: MessageTaker): string | null {

@@ -7,7 +7,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 /** An adapted child: what its server gets, and what its clients get. */
-function start() {
+function start(react: (message: Message, write: (message: object) => void) => void = () => undefined) {
   let handler: ChildHandler | null = null;
   const sent: Message[] = [];
   const given: Message[] = [];
@@ -24,7 +24,12 @@ function start() {
     gone: Promise.resolve(),
   };
   const adapted = adaptStatelessChild(child);
-  adapted.handle({ onMessage: (message) => given.push(message), onEnd: () => undefined });
+  const write = (message: object) => adapted.send(JSON.stringify({ jsonrpc: "2.0", ...message }));
+  const onMessage = (message: Message) => {
+    given.push(message);
+    react(message, write);
+  };
+  adapted.handle({ onMessage, onEnd: () => undefined });
   return {
     given,
     /** What the server was asked, without cancellations. */
@@ -33,7 +38,7 @@ function start() {
       sent
         .filter(({ method }) => method === "notifications/cancelled")
         .map((message) => message.params?.requestId as unknown),
-    write: (message: object) => adapted.send(JSON.stringify({ jsonrpc: "2.0", ...message })),
+    write,
     answer: (id: Message["id"], result: object) => {
       const message: Message = { jsonrpc: "2.0", id: id ?? null, result };
       handler?.onMessage(message, JSON.stringify(message));
@@ -99,4 +104,21 @@ test("a round that asks for more than a client can be asked fails its call", () 
   write(call(8));
   answer(8, { ...emptyRound, inputRequests: inputRequests(257) });
   expect(given).toMatchObject([{ id: 8, error: { message: "the server required more than 256 inputs at once" } }]);
+});
+
+test("a call whose input is refused at once is answered once, and asks for no more", () => {
+  const refused = { code: -32_000, message: "too many" };
+  const { write, answer, given } = start((message, reply) => {
+    if (kindOf(message) === "request") reply({ id: message.id, error: refused });
+  });
+  write(call(7));
+  answer(7, { ...emptyRound, inputRequests: { a: { method: "roots/list" }, b: { method: "roots/list" } } });
+  expect(given).toMatchObject([{ method: "roots/list" }, { id: 7, error: refused }]);
+});
+
+test("an input that is required by no request fails its call", () => {
+  const { write, answer, given } = start();
+  write(call(7));
+  answer(7, { ...emptyRound, inputRequests: { a: "roots/list" } });
+  expect(given).toMatchObject([{ id: 7, error: { message: expect.stringContaining("not a request") } }]);
 });

@@ -142,6 +142,7 @@ export function adaptStatelessChild(child: Child): Child {
 
   function drop(leg: Leg): void {
     legs.delete(leg.id);
+    leg.awaited.clear();
     clearTimeout(pauses.get(leg));
     pauses.delete(leg);
     for (const [id, input] of inputs) if (input.leg === leg) inputs.delete(id);
@@ -207,18 +208,22 @@ export function adaptStatelessChild(child: Child): Child {
     leg.awaited = new Set(requests.map(([key]) => key));
     const texts = membersOf(lastText(raw, ["result", "inputRequests"]));
     for (const [key, request] of requests) {
+      // It is given up where an answer is an error, which may come at once.
+      if (!leg.awaited.has(key)) return;
+      if (!isObject(request) || typeof request.method !== "string") {
+        drop(leg);
+        return fail(leg, "the server required an input by something that is not a request");
+      }
       const id = newId("input");
       inputs.set(id, { leg, key });
-      if (isObject(request) && typeof request.method === "string") {
-        const asked: Message = {
-          jsonrpc: "2.0",
-          id,
-          method: request.method,
-          ...(isObject(request.params) ? { params: request.params } : {}),
-        };
-        const params = lastText(texts.get(key) ?? "", ["params"]);
-        emit(asked, printFrom(asked, { params: request.params }, `{"params":${params}}`));
-      }
+      const asked: Message = {
+        jsonrpc: "2.0",
+        id,
+        method: request.method,
+        ...(isObject(request.params) ? { params: request.params } : {}),
+      };
+      const params = lastText(texts.get(key) ?? "", ["params"]);
+      emit(asked, printFrom(asked, { params: request.params }, `{"params":${params}}`));
     }
   }
 

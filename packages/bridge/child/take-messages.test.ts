@@ -23,6 +23,10 @@ test("of a list, what is no message is handed on by itself", () => {
   expect({ others, raws, count }).toEqual({ others: ["1", '"x"'], raws: [ping], count: 3 });
 });
 
+test("an empty list costs what a message does", () => {
+  expect(take("[]").count).toBe(1);
+});
+
 test("a list of more than a batch may have is left out whole, and told of once", () => {
   const message = '{"jsonrpc":"2.0","method":"x"}';
   expect(take(list(Array<string>(MAX_BATCH).fill(message))).raws).toHaveLength(MAX_BATCH);

@@ -60,7 +60,7 @@ export interface Call {
   outcome: Outcome | null;
   /** Whether its answer was looked for in what its server offered last. */
   soughtOffer: boolean;
-  /** Whether the table was waited for that is as new as the call. */
+  /** Whether a table as new as the call has been waited for. */
   isCaughtUp: boolean;
   /** Until when it waits for a replica, by performance.now(); null: it has not had to. */
   waitsUntil: number | null;

@@ -25,6 +25,7 @@ import {
   expired,
   INVALID_STATE_CODE,
   invalidState,
+  maybeOlder,
   noStream,
   notShared,
   sessionLost,
@@ -224,9 +225,12 @@ export function createCalls(options: CallsOptions): Calls {
 
   /** Its replica is not in the table; without a place, nobody gave such an id. */
   function refuseLost(call: Call, place: SessionPlace | null, refusal: Refusal): void {
-    const refuseIt = (): void => refuseCall(call, refusal);
-    if (place) newerRoutes.awaitFor(call, () => restore(call), refuseIt);
-    else refuseIt();
+    if (place === null) return refuseCall(call, refusal);
+    newerRoutes.awaitFor(
+      call,
+      () => restore(call),
+      (isNew) => refuseCall(call, isNew ? refusal : maybeOlder("the replica that it is for")),
+    );
   }
 
   function restoreSession(call: Call, sessionId: string): boolean {
@@ -293,7 +297,7 @@ export function createCalls(options: CallsOptions): Calls {
     newerRoutes.awaitFor(
       call,
       () => takeBody(call),
-      () => refuseState(call, "gone"),
+      (isNew) => (isNew ? refuseState(call, "gone") : refuseCall(call, maybeOlder("the replica that it is for"))),
     );
   }
 

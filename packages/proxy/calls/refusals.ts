@@ -52,10 +52,7 @@ export function unknownRoute(
   { slug, ref }: CallPath,
   { isNew, isLimited }: { isNew: boolean; isLimited: boolean },
 ): Refusal {
-  if (!isNew) {
-    const message = `This proxy knows no route to ${slug}, and may not have received the newest routes yet. Try again.`;
-    return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
-  }
+  if (!isNew) return maybeOlder(slug);
   const where = ref === "" ? "in production" : ref === "staging" ? "in staging" : `as ${ref}`;
   const hint = isLimited
     ? "that this API key may call: it is limited to certain tools."
@@ -63,6 +60,12 @@ export function unknownRoute(
   return {
     error: new ToolyardError("NOT_FOUND", `There is no tool ${slug} deployed ${where}${isLimited ? "" : "."} ${hint}`),
   };
+}
+
+/** @param what What the table lacks, and a newer one may have. */
+export function maybeOlder(what: string): Refusal {
+  const message = `This proxy knows no route to ${what}, and may not have received the newest routes yet. Try again.`;
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
 }
 
 export function notReady(call: Call): Refusal {

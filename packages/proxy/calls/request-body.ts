@@ -98,17 +98,15 @@ export function readAtOnce(request: IncomingMessage, length: number | undefined)
 export function streamBody(request: IncomingMessage, maxBytes: number, onTooLarge: () => void): RequestBody {
   let received = 0;
   const beginning = new ByteCollector();
-  const content = bodyStream(request, {
-    see(part) {
-      received += part.length;
-      if (received > maxBytes) {
-        stop();
-        return onTooLarge();
-      }
-      // Copied: a part of a kept one would keep all of it.
-      const end = Math.min(part.length, PEEK_BYTES - beginning.length);
-      if (end > 0) beginning.copy(part, 0, end);
-    },
+  const content = bodyStream(request, (part) => {
+    received += part.length;
+    if (received > maxBytes) {
+      stop();
+      return onTooLarge();
+    }
+    // Copied: a part of a kept one would keep all of it.
+    const end = Math.min(part.length, PEEK_BYTES - beginning.length);
+    if (end > 0) beginning.copy(part, 0, end);
   });
   const stop = () => void content.destroy(new Error("The request's body is not read on."));
   return { content, beginning: () => beginning.peek().toString("utf8"), stop };

@@ -6,14 +6,10 @@ const WAITING_BYTES = 64 * 1024;
 
 /**
  * A request's body as it comes, as fast as it is taken: what waits for its reader is joined, at most some 64 KiB, and then the request
- * pauses. Destroyed, it reads no more.
+ * pauses. Destroyed, the rest is read and dropped, for the next request of the connection.
  * @param see Sees each part first.
- * @param destroyed Called once it is destroyed, or read to its end.
  */
-export function bodyStream(
-  request: IncomingMessage,
-  { see, destroyed }: { see?: (part: Buffer) => void; destroyed?: () => void } = {},
-): Readable {
+export function bodyStream(request: IncomingMessage, see?: (part: Buffer) => void): Readable {
   const waiting = new ByteCollector();
   let isWanted = false;
   let hasEnded = false;
@@ -31,8 +27,7 @@ export function bodyStream(
       give();
     },
     destroy(error, done) {
-      request.off("data", onData).off("end", onEnd);
-      destroyed?.();
+      request.off("data", onData).off("end", onEnd).resume();
       done(error);
     },
   });

@@ -1,4 +1,4 @@
-/** Where a second part comes, the first buffer has at least this size, which is then all that a body takes beyond twice its bytes. */
+/** Where a second part comes, the buffer that is made has at least this size, which is then all that a body takes beyond twice its bytes. */
 const MIN_BYTES = 1_024;
 const NOTHING = Buffer.alloc(0);
 
