@@ -8,6 +8,7 @@ import { eventually } from "@toolyard/testing/eventually.ts";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { MAX_ASKED } from "./protocol/json-rpc.ts";
+import { MAX_WATCHED } from "./protocol/watched.ts";
 import { fixture, initialize, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
 
 /** Kept with their responses: fetch closes what is not referred to any more. */
@@ -391,4 +392,24 @@ test("of the questions that a server asks in a call without a session, so many a
       return result?.content?.[0]?.text.includes("too many questions wait") === true;
     });
   }
+});
+
+test("no more resources are watched by a session, or by a stream, than it may be told of", async () => {
+  await using running = await startBridge(fixture("server"), { sessions: "shared" });
+  // Of a server that all sessions share.
+  const session = (await running.post(initialize())).headers.get("mcp-session-id") ?? "";
+  const subscribe = async (id: number): Promise<string | undefined> => {
+    const body = { jsonrpc: "2.0", id, method: "resources/subscribe", params: { uri: `file:///${id}` } };
+    return (await running.post(body, { "mcp-session-id": session })).messages[0]?.error?.message;
+  };
+  const problems: (string | undefined)[] = [];
+  for (let id = 0; id <= MAX_WATCHED; id++) problems.push(await subscribe(id));
+  expect(problems.filter((problem) => problem !== undefined)).toEqual(["at most 1024 resources are watched at once"]);
+  expect(problems.at(-1)).toBeDefined();
+
+  const resourceSubscriptions = Array.from({ length: MAX_WATCHED + 1 }, (_, at) => `file:///${at}`);
+  const { body, headers } = stateless("subscriptions/listen", { notifications: { resourceSubscriptions } });
+  expect((await running.post(body, headers)).messages[0]?.error?.message).toBe(
+    "Invalid params: at most 1024 resources are watched at once",
+  );
 });

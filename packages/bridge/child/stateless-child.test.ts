@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { kindOf, type Message } from "../protocol/json-rpc.ts";
+import { MAX_WATCHED } from "../protocol/watched.ts";
 import type { Child, ChildHandler } from "./child.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
 
@@ -121,4 +122,23 @@ test("an input that is required by no request fails its call", () => {
   write(call(7));
   answer(7, { ...emptyRound, inputRequests: { a: "roots/list" } });
   expect(given).toMatchObject([{ id: 7, error: { message: expect.stringContaining("not a request") } }]);
+});
+
+test("no more resources are watched than a session may be told of, under URIs of a bounded length", () => {
+  const { write, given } = start();
+  const subscribe = (id: number, uri: string) => write({ id, method: "resources/subscribe", params: { uri } });
+  for (let id = 0; id < MAX_WATCHED; id++) subscribe(id, `file:///${id}`);
+  expect(given.splice(0).every(({ error }) => error === undefined)).toBe(true);
+  subscribe(2_000, "file:///one-more");
+  subscribe(2_001, "file:///0");
+  write({ id: 2_002, method: "resources/unsubscribe", params: { uri: "file:///0" } });
+  subscribe(2_003, "file:///one-more");
+  subscribe(2_004, `file:///${"x".repeat(9_000)}`);
+  expect(given.map(({ id, error }) => [id, error?.message])).toEqual([
+    [2_000, "at most 1024 resources are watched at once"],
+    [2_001, undefined],
+    [2_002, undefined],
+    [2_003, undefined],
+    [2_004, "the URI of a resource has at most 8192 characters"],
+  ]);
 });

@@ -4,6 +4,7 @@ import type { Child, ChildEnd, ChildHandler } from "./child.ts";
 import { metaKey, SESSION_VERSIONS, STATELESS_VERSION } from "../protocol/era.ts";
 import { code, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { findValues, lastText, membersOf, printFrom, replaceValues } from "../protocol/json-splice.ts";
+import { unwatchable } from "../protocol/watched.ts";
 
 /**
  * Makes a child that speaks only the stateless revision (2026-07-28) look like one of the session era, so that the rest
@@ -121,8 +122,12 @@ export function adaptStatelessChild(child: Child): Child {
       case "resources/subscribe":
       case "resources/unsubscribe":
         if (typeof params?.uri === "string") {
-          if (message.method === "resources/subscribe") watched.add(params.uri);
-          else watched.delete(params.uri);
+          if (message.method === "resources/subscribe") {
+            const problem = unwatchable(watched, params.uri);
+            if (problem !== null)
+              return emit({ jsonrpc: "2.0", id, error: { code: code.invalidParams, message: problem } });
+            watched.add(params.uri);
+          } else watched.delete(params.uri);
           listen();
         }
         return answer(id, {});

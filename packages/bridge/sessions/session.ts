@@ -21,6 +21,7 @@ import {
   metaOf,
   type Params,
 } from "../protocol/json-rpc.ts";
+import { unwatchable } from "../protocol/watched.ts";
 import { type Call, createPeer, type Peer, restoreId } from "../child/peer.ts";
 import type { Child } from "../child/child.ts";
 import { type SharedChild, subscribe, unsubscribe } from "../shared-child.ts";
@@ -284,6 +285,8 @@ export function createSession(options: SessionOptions): Session {
       (message.method === "resources/subscribe" || message.method === "resources/unsubscribe")
     ) {
       if (message.method === "resources/subscribe") {
+        const problem = unwatchable(watching, uri);
+        if (problem !== null) return sendAnswer(exchange, errorText(clientId, code.invalidParams, problem));
         watching.add(uri);
         subscribe(shared, uri, owner);
       } else {

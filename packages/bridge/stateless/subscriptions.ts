@@ -5,6 +5,7 @@ import { metaKey } from "../protocol/era.ts";
 import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "../protocol/exchange.ts";
 import { code, errorText, type Id, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { printFrom } from "../protocol/json-splice.ts";
+import { unwatchable } from "../protocol/watched.ts";
 import { type SharedChild, subscribe, unsubscribe } from "../shared-child.ts";
 
 /** `subscriptions/listen` streams of the stateless revision. */
@@ -72,16 +73,21 @@ export function createSubscriptions(options: { now: () => number }): Subscriptio
         const capability = shared.identity.capabilities[name];
         return isObject(capability) && capability[what] === true;
       };
-      const uris = Array.isArray(filter.resourceSubscriptions)
-        ? filter.resourceSubscriptions.filter((uri) => typeof uri === "string")
-        : [];
+      const uris = new Set<string>();
+      for (const uri of Array.isArray(filter.resourceSubscriptions) ? filter.resourceSubscriptions : []) {
+        if (typeof uri !== "string") continue;
+        const problem = unwatchable(uris, uri);
+        if (problem !== null)
+          return refuse(response, 200, { id, code: code.invalidParams, message: `Invalid params: ${problem}` });
+        uris.add(uri);
+      }
       const honored: Record<string, unknown> = {
         ...(filter.toolsListChanged === true && offers("tools", "listChanged") ? { toolsListChanged: true } : {}),
         ...(filter.promptsListChanged === true && offers("prompts", "listChanged") ? { promptsListChanged: true } : {}),
         ...(filter.resourcesListChanged === true && offers("resources", "listChanged")
           ? { resourcesListChanged: true }
           : {}),
-        ...(uris.length > 0 && offers("resources", "subscribe") ? { resourceSubscriptions: uris } : {}),
+        ...(uris.size > 0 && offers("resources", "subscribe") ? { resourceSubscriptions: [...uris] } : {}),
       };
       const exchange = createExchange(response, { streamable: true, outstanding: 1 });
       const stamp = (message: Message, raw = JSON.stringify(message)): string => {
@@ -109,7 +115,7 @@ export function createSubscriptions(options: { now: () => number }): Subscriptio
                 ? honored.resourcesListChanged === true
                 : message.method === "notifications/resources/updated" &&
                   honored.resourceSubscriptions !== undefined &&
-                  uris.includes(String(message.params?.uri));
+                  uris.has(String(message.params?.uri));
         if (wanted) sendAlong(exchange, stamp(message, raw));
       };
       const onEnd = (): void => {
