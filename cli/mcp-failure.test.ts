@@ -28,7 +28,7 @@ const graph: Graph = {
   subscribe: never,
 };
 
-/** What the command line prints of calls that are answered like this, with the URL as `@`. */
+/** The command line's words for calls that are answered like this, with the URL as `@`. */
 async function printed(answer: Answer): Promise<string> {
   const url = `${await serve((request, response) => request.resume().on("end", () => answer(request, response)))}/mcp`;
   const work = connectedTo({ graph, signal: AbortSignal.timeout(20_000) }, url, (client) => client.listTools());

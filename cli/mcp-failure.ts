@@ -14,7 +14,7 @@ const refusalShape = z.union([
 /** As much of a text that nobody knows as is shown. */
 const MAX_SHOWN_LENGTH = 200;
 
-/** What an MCP client of the SDK threw at `mcpUrl`, in the words of whoever refused the call; anything else as it is. */
+/** Puts an error that an MCP client of the SDK threw at `mcpUrl` in the words of whoever refused the call. Any other stays as it is. */
 export function mcpFailure(error: unknown, mcpUrl: string): unknown {
   // As undici says that there was no answer; `cause` says why.
   if (error instanceof TypeError && error.message === "fetch failed") {

@@ -2,35 +2,12 @@ import type { ServerResponse } from "node:http";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import type { Child, ChildHandler } from "./child.ts";
+import { fakeChild } from "./child.fixture.ts";
 import { createExchange } from "../protocol/exchange.ts";
 import type { Id, Message } from "../protocol/json-rpc.ts";
 import { createPeer, restoreId } from "./peer.ts";
 
-/** A child that answers when it is told to, and a response that keeps what was written. */
-function fakeChild(): { child: Child; sent: Message[]; say(message: Message): void; die(): void } {
-  const sent: Message[] = [];
-  let handler: ChildHandler | null = null;
-  const child: Child = {
-    pid: 1,
-    startedAt: 0,
-    end: null,
-    closing: false,
-    printed: "",
-    gone: Promise.resolve(),
-    handle: (next) => (handler = next),
-    send: (text) => sent.push(JSON.parse(text)),
-    close: () => Promise.resolve(),
-    kill: () => undefined,
-  };
-  return {
-    child,
-    sent,
-    say: (message) => handler?.onMessage(message, JSON.stringify(message)),
-    die: () => handler?.onEnd({ code: 1, signal: null, words: "", reason: "the server exited with code 1" }),
-  };
-}
-
+/** A response that keeps what was written. */
 function fakeResponse(): { response: ServerResponse; messages(): Message[]; ends(): number } {
   let text = "";
   let ends = 0;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { kindOf, type Message } from "../protocol/json-rpc.ts";
 import { MAX_WATCHED } from "../protocol/watched.ts";
-import type { Child, ChildHandler } from "./child.ts";
+import { fakeChild } from "./child.fixture.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
 
 beforeEach(() => void vi.useFakeTimers());
@@ -9,21 +9,8 @@ afterEach(() => void vi.useRealTimers());
 
 /** An adapted child: what its server gets, and what its clients get. */
 function start(react: (message: Message, write: (message: object) => void) => void = () => undefined) {
-  let handler: ChildHandler | null = null;
-  const sent: Message[] = [];
+  const { child, sent, say } = fakeChild();
   const given: Message[] = [];
-  const child: Child = {
-    pid: 1,
-    startedAt: 0,
-    end: null,
-    closing: false,
-    printed: "",
-    handle: (next) => (handler = next),
-    send: (text) => sent.push(JSON.parse(text) as Message),
-    close: () => Promise.resolve(),
-    kill: () => undefined,
-    gone: Promise.resolve(),
-  };
   const adapted = adaptStatelessChild(child);
   const write = (message: object) => adapted.send(JSON.stringify({ jsonrpc: "2.0", ...message }));
   const onMessage = (message: Message) => {
@@ -33,17 +20,14 @@ function start(react: (message: Message, write: (message: object) => void) => vo
   adapted.handle({ onMessage, onEnd: () => undefined });
   return {
     given,
-    /** What the server was asked, without cancellations. */
+    /** Requests that the server got, without cancellations. */
     asked: () => sent.filter((message) => kindOf(message) === "request"),
     cancelled: () =>
       sent
         .filter(({ method }) => method === "notifications/cancelled")
         .map((message) => message.params?.requestId as unknown),
     write,
-    answer: (id: Message["id"], result: object) => {
-      const message: Message = { jsonrpc: "2.0", id: id ?? null, result };
-      handler?.onMessage(message, JSON.stringify(message));
-    },
+    answer: (id: Message["id"], result: object) => say({ jsonrpc: "2.0", id: id ?? null, result }),
   };
 }
 

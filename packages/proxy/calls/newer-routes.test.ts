@@ -25,7 +25,7 @@ beforeEach(() => {
 
 /** How it went for a call of this user; "waits" until then. */
 function callOf(subject: string) {
-  // What is looked at of a call.
+  // Nothing else of a call is looked at.
   const call = { isCaughtUp: false, caller: { subject }, group: null, gone: false, refused: false } as unknown as Call;
   const outcome = { call, went: "waits" };
   const refuse = (isNew: boolean) => void (outcome.went = isNew ? "refused, new" : "refused");

@@ -331,7 +331,7 @@ class Connection implements ResponseSink {
     if (this.answer !== null && !controller.paused) this.wait(this.bodyMs);
   }
 
-  /** What the answer's reader does not take yet is the socket's again: its end is then told after it. */
+  /** Bytes that the answer's reader does not take yet are the socket's again: its end is then told after them. */
   private putBack(bytes: Buffer): void {
     this.socket.unshift(bytes);
   }
